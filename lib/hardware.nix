@@ -1,0 +1,72 @@
+{ lib }:
+
+let
+  table = lib.importTOML ./hardware.toml;
+
+  # An instruction set's flags and requirements follow those of the set it extends.
+  inheritFrom =
+    cpu:
+    let
+      parent = inheritFrom table.cpu.${cpu.extends};
+    in
+    if cpu ? extends then
+      cpu
+      // {
+        flags = parent.flags ++ cpu.flags;
+        cpuinfo = parent.cpuinfo ++ cpu.cpuinfo;
+      }
+    else
+      cpu;
+in
+{
+  /**
+    The GPU architectures of hardware.toml by name.
+
+    # Type
+
+    ```
+    gpus :: AttrSet { name, capability, architecture, products, platforms, cuda, cudnn, pytorch }
+    ```
+
+    # Example
+
+    ```nix
+    hardware.gpus.sm90.capability
+    => "9.0"
+    ```
+  */
+  gpus = lib.mapAttrs (
+    name: gpu:
+    {
+      inherit name;
+      cudnn = { };
+    }
+    // gpu
+  ) table.gpu;
+
+  /**
+    The CPU instruction sets of hardware.toml by name, with the flags of the sets they extend.
+
+    # Type
+
+    ```
+    cpus :: AttrSet { name, title, platforms, flags, disable, without, cpuinfo, gcc, first }
+    ```
+
+    # Example
+
+    ```nix
+    hardware.cpus.avx512vnni.flags
+    => [ "-mavx512f" "-mavx512dq" "-mavx512vl" "-mavx512bw" "-mfma" "-mavx512vnni" ]
+    ```
+  */
+  cpus = lib.mapAttrs (
+    name: cpu:
+    {
+      inherit name;
+      disable = [ ];
+      without = [ ];
+    }
+    // inheritFrom cpu
+  ) table.cpu;
+}

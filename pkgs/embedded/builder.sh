@@ -1,0 +1,13 @@
+# Runs the phases of a derivation of this set with the machine's own tools.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/homeless-shelter LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=315532800
+
+if [ -n "${interpreter:-}" ] && ! command -v "$interpreter" >/dev/null; then
+  echo "$name: no $interpreter on this machine, or Nix' sandbox hides it: install it, and build with --option sandbox false" >&2
+  exit 1
+fi
+
+for phase in preConfigure preBuild buildCommand postInstall; do
+  eval "script=\${$phase:-}"
+  eval "$script"
+done

@@ -1,0 +1,54 @@
+# A package set with nixpkgs' interface, and as much of nixpkgs as this project uses. Nothing is compiled:
+# PyTorch and NVIDIA's libraries are the official wheels, Python is the machine's own.
+{
+  system ? builtins.currentSystem,
+  config ? { },
+  overlays ? [ ],
+}:
+
+let
+  lib = import ./lib.nix;
+  pins = lib.importJSON ./wheels.json;
+  inherit (pins) pythons;
+
+  packages =
+    final:
+    {
+      inherit lib config pins;
+      pkgs = final;
+      stdenv = {
+        hostPlatform = { inherit system; };
+        inherit (final) mkDerivation;
+      };
+      callPackage = lib.callPackageWith final;
+      extend = overlay: import ./. {
+        inherit system config;
+        overlays = overlays ++ [ overlay ];
+      };
+
+      mkDerivation = import ./mkDerivation.nix { inherit lib system; };
+      runCommand =
+        name: attrs: buildCommand:
+        final.mkDerivation (attrs // { inherit name buildCommand; });
+      fetchWheel = final.callPackage ./fetchWheel.nix { };
+
+      pythonPackagesExtensions = [ ];
+      python3 = final.python311;
+      python3Packages = final.python3.pkgs;
+
+      # What the wheels were built with.
+      cudaPackages = {
+        cudaMajorMinorVersion = pins.cuda;
+        cudnn.version = pythons.python311.nvidia-cudnn-cu12.version;
+      };
+      "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] pins.cuda}" = final.cudaPackages;
+    }
+    // lib.mapAttrs' (
+      name: wheels: lib.nameValuePair name (final.callPackage ./python.nix { inherit name wheels; })
+    ) pythons
+    // lib.mapAttrs' (name: _: lib.nameValuePair "${name}Packages" final.${name}.pkgs) pythons;
+in
+if system != "x86_64-linux" then
+  throw "the embedded package set is for x86_64-linux, and this is ${system}: take a nixpkgs that compiles"
+else
+  lib.fix (lib.extends (lib.composeManyExtensions overlays) packages)

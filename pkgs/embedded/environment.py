@@ -1,0 +1,62 @@
+"""Link packages into a virtual environment: environment.py OUT SITE_PACKAGES SITE...
+
+Every directory is real and every file a symbolic link, since the wheels' libraries find each other by
+paths relative to the directory that they were loaded from ($ORIGIN).
+"""
+
+import os
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+SCRIPT = """#!{python}
+import sys
+from {module} import {attribute}
+sys.exit({function}())
+"""
+
+
+def link_tree(source: Path, target: Path) -> None:
+    for directory, _, files in os.walk(source):
+        into = target / Path(directory).relative_to(source)
+        into.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            try:
+                (into / file).symlink_to(Path(directory) / file)
+            except FileExistsError:
+                # Namespace packages of NVIDIA's each bring the same empty __init__.py.
+                if (into / file).read_bytes() != (Path(directory) / file).read_bytes():
+                    sys.exit(f"{into / file}: two packages bring this file, {source} is one of them")
+
+
+def write_scripts(site: Path, python: Path) -> None:
+    for file in sorted(site.glob("*.dist-info/entry_points.txt")):
+        entries = ConfigParser(delimiters=("=",), strict=False)
+        entries.optionxform = str  # type: ignore[assignment, method-assign]
+        entries.read_string(file.read_text())
+        for name, target in entries["console_scripts"].items() if "console_scripts" in entries else ():
+            module, function = (part.strip() for part in target.split("[")[0].split(":"))
+            script = python.parent / name
+            script.write_text(
+                SCRIPT.format(
+                    python=python, module=module, attribute=function.split(".")[0], function=function
+                )
+            )
+            script.chmod(0o755)
+
+
+def main(out: Path, site_packages: str, sites: list[Path]) -> None:
+    site = out / site_packages
+    for source in sites:
+        link_tree(source, site)
+    binaries = out / "bin"
+    binaries.mkdir()
+    interpreter = Path(sys.executable).resolve()
+    for name in ("python", "python3", interpreter.name):
+        (binaries / name).symlink_to(interpreter)
+    (out / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
+    write_scripts(site, binaries / "python")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], [Path(site) for site in sys.argv[3:]])

@@ -1,0 +1,156 @@
+# What this project uses of nixpkgs' lib, under the same names and with the same results
+# (pyhelpers/tests/test_embedded.py holds the two against each other).
+let
+  inherit (builtins)
+    attrNames
+    concatLists
+    elem
+    elemAt
+    filter
+    foldl'
+    genList
+    head
+    isFunction
+    length
+    listToAttrs
+    map
+    readFile
+    replaceStrings
+    stringLength
+    substring
+    tail
+    ;
+in
+builtins
+// rec {
+  # Functions and overriding
+  fix = f: let x = f x; in x;
+  extends = overlay: f: final: let prev = f final; in prev // overlay final prev;
+  composeManyExtensions = foldl' (f: g: final: prev:
+    let
+      applied = f final prev;
+    in
+    applied // g final (prev // applied)
+  ) (_: _: { });
+  functionArgs = f: f.__functionArgs or (builtins.functionArgs f);
+  setFunctionArgs = f: args: {
+    __functor = _: f;
+    __functionArgs = args;
+  };
+  toFunction = value: if isFunction value || value ? __functor then value else _: value;
+
+  makeOverridable =
+    f: args:
+    let
+      result = f args;
+      overrideWith = new: args // toFunction new args;
+      override = setFunctionArgs (new: makeOverridable f (overrideWith new)) (functionArgs f);
+    in
+    if !builtins.isAttrs result then
+      result
+    else
+      result
+      // {
+        inherit override;
+      }
+      // optionalAttrs (result ? overrideAttrs) {
+        # What has been overridden by attributes can still be overridden by arguments.
+        overrideAttrs =
+          g: makeOverridable (setFunctionArgs (args: (f args).overrideAttrs g) (functionArgs f)) args;
+      };
+
+  callPackageWith =
+    scope: path: args:
+    let
+      f = if isFunction path then path else import path;
+    in
+    makeOverridable f (builtins.intersectAttrs (functionArgs f) scope // args);
+
+  # Attribute sets
+  optionalAttrs = condition: attrs: if condition then attrs else { };
+  genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
+  nameValuePair = name: value: { inherit name value; };
+  filterAttrs = keep: attrs: removeAttrs attrs (filter (name: !keep name attrs.${name}) (attrNames attrs));
+  mapAttrs' = f: attrs: listToAttrs (map (name: f name attrs.${name}) (attrNames attrs));
+  mapAttrsToList = f: attrs: map (name: f name attrs.${name}) (attrNames attrs);
+  recurseIntoAttrs = attrs: attrs // { recurseForDerivations = true; };
+
+  # Lists
+  optional = condition: value: if condition then [ value ] else [ ];
+  optionals = condition: values: if condition then values else [ ];
+  take = count: list: genList (elemAt list) (if count < length list then count else length list);
+  unique = foldl' (seen: value: if elem value seen then seen else seen ++ [ value ]) [ ];
+  intersectLists = wanted: filter (value: elem value wanted);
+  findFirst =
+    predicate: default: list:
+    let
+      found = filter predicate list;
+    in
+    if found == [ ] then default else head found;
+
+  # Strings
+  concatStrings = builtins.concatStringsSep "";
+  concatMapStringsSep = separator: f: list: builtins.concatStringsSep separator (map f list);
+  optionalString = condition: text: if condition then text else "";
+  hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
+  hasSuffix =
+    suffix: text:
+    stringLength text >= stringLength suffix
+    && substring (stringLength text - stringLength suffix) (stringLength suffix) text == suffix;
+  hasInfix = infix: text: replaceStrings [ infix ] [ "" ] text != text || infix == "";
+  removePrefix =
+    prefix: text: if hasPrefix prefix text then substring (stringLength prefix) (-1) text else text;
+  stringToCharacters = text: genList (i: substring i 1 text) (stringLength text);
+  upperChars = stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  lowerChars = stringToCharacters "abcdefghijklmnopqrstuvwxyz";
+  toLower = replaceStrings upperChars lowerChars;
+  # builtins.split takes a regular expression: every character of the separator is put in a class.
+  splitString =
+    separator: text:
+    filter builtins.isString (
+      builtins.split (builtins.concatStringsSep "" (map (c: "[${c}]") (stringToCharacters separator))) text
+    );
+
+  # One row of the edit-distance table after the other.
+  levenshtein =
+    a: b:
+    let
+      as = stringToCharacters a;
+      bs = stringToCharacters b;
+      min = x: y: if x < y then x else y;
+      nextRow =
+        row: c:
+        let
+          step =
+            done: i:
+            let
+              substitution = elemAt row i + (if elemAt bs i == c then 0 else 1);
+              deletion = elemAt row (i + 1) + 1;
+              insertion = elemAt done i + 1;
+            in
+            done ++ [ (min substitution (min deletion insertion)) ];
+        in
+        foldl' step [ (head row + 1) ] (genList (i: i) (length bs));
+      lastRow = foldl' nextRow (genList (i: i) (length bs + 1)) as;
+    in
+    elemAt lastRow (length bs);
+
+  # Versions
+  versionOlder = a: b: builtins.compareVersions b a == 1;
+  versionAtLeast = a: b: !versionOlder a b;
+  versions.majorMinor = version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
+
+  # Files
+  importTOML = path: fromTOML (readFile path);
+  importJSON = path: builtins.fromJSON (readFile path);
+  cleanSourceWith =
+    {
+      src,
+      filter ? _: _: true,
+      name ? "source",
+    }:
+    builtins.path {
+      path = src;
+      inherit filter name;
+    };
+}

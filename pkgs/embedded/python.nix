@@ -1,0 +1,62 @@
+{
+  lib,
+  stdenv,
+  pkgs,
+  fetchWheel,
+  pythonPackagesExtensions,
+  name,
+  wheels,
+}:
+
+# One interpreter of the machine and the packages for it, as nixpkgs' python3 and python3.pkgs.
+let
+  minor = lib.removePrefix "python3" name;
+  pythonVersion = "3.${minor}";
+  sitePackages = "lib/python${pythonVersion}/site-packages";
+
+  python = {
+    inherit pythonVersion sitePackages;
+    # Found on PATH when something is built: the machine's own, wherever its distribution puts it.
+    interpreter = "python${pythonVersion}";
+    abi = "cp3${minor}";
+    platforms = map (tag: "manylinux${tag}_x86_64") [
+      "_2_28"
+      "_2_27"
+      "_2_26"
+      "_2_24"
+      "_2_17"
+      "2014"
+      "_2_12"
+      "2010"
+    ];
+    pkgs = packages;
+    withPackages = f: packages.callPackage ./environment.nix { } (f packages);
+  };
+
+  wheelPackage =
+    pname: pin:
+    packages.buildPythonPackage {
+      inherit pname;
+      inherit (pin) version;
+      format = "wheel";
+      src = fetchWheel (pin // { inherit python pname; });
+      dependencies = map (dependency: packages.${dependency}) pin.requires;
+    };
+
+  packages = lib.fix (
+    lib.extends (lib.composeManyExtensions pythonPackagesExtensions) (
+      self:
+      lib.mapAttrs wheelPackage wheels
+      // {
+        inherit python;
+        callPackage = lib.callPackageWith (pkgs // self);
+        toPythonApplication =
+          package:
+          (python.withPackages (_: [ package ])).overrideAttrs { inherit (package) pname version name meta; };
+        buildPythonPackage = self.callPackage ./buildPythonPackage.nix { };
+        torch = self.callPackage ./torch.nix { pin = wheels.torch; };
+      }
+    )
+  );
+in
+python
