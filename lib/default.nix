@@ -14,6 +14,8 @@ let
       parseGpu
       ;
   };
+  nearestCuda = import ./nearestCuda.nix { inherit lib; };
+  withCuda = import ./withCuda.nix { inherit lib; };
   problem = import ./problem.nix { inherit lib; };
   mkPytorchVariant = import ./mkPytorchVariant.nix {
     inherit
@@ -21,6 +23,7 @@ let
       parseCpu
       parseGpu
       problem
+      withCuda
       ;
   };
 in
@@ -29,9 +32,11 @@ in
     hardware
     mkPytorchVariant
     nearest
+    nearestCuda
     parseCpu
     parseGpu
     parseName
     problem
+    withCuda
     ;
 }

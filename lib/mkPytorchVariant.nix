@@ -3,6 +3,7 @@
   parseCpu,
   parseGpu,
   problem,
+  withCuda,
 }:
 
 /**
@@ -70,19 +71,7 @@ let
   undotted = lib.replaceStrings [ "." ] [ "" ];
   underscored = lib.replaceStrings [ "." ] [ "_" ];
 
-  # The whole set has to move to another CUDA: a torch whose magma is of the default CUDA is broken.
-  cudaAttr = "cudaPackages_${underscored cuda}";
-  pkgs' =
-    if cuda == null || cuda == pkgs.cudaPackages.cudaMajorMinorVersion then
-      pkgs
-    else if !pkgs ? ${cudaAttr} then
-      throw "this nixpkgs has no CUDA ${cuda}: take one of ${
-        concatStringsSep ", " (
-          lib.filter (name: builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null) (lib.attrNames pkgs)
-        )
-      }"
-    else
-      pkgs.extend (final: _: { cudaPackages = final.${cudaAttr}; });
+  pkgs' = if cuda == null then pkgs else withCuda pkgs cuda;
 
   pythonAttr = if python == null then "python3" else "python${undotted python}";
   interpreter =

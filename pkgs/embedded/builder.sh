@@ -1,4 +1,7 @@
-# Runs the phases of a derivation of this set with the machine's own tools.
+#!/bin/sh
+# Runs the phases of a derivation of this set with the machine's own tools. Nix gives its attributes as
+# environment variables.
+# shellcheck disable=SC2154
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/homeless-shelter LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=315532800
 

@@ -7,6 +7,7 @@
   version,
   file,
   sha256,
+  size,
   ...
 }:
 stdenv.mkDerivation {
@@ -58,4 +59,6 @@ stdenv.mkDerivation {
       }
     mv ./*.whl "$out"
   '';
+
+  passthru = { inherit size; };
 }

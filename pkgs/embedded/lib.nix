@@ -75,9 +75,17 @@ builtins
   mapAttrsToList = f: attrs: map (name: f name attrs.${name}) (attrNames attrs);
   recurseIntoAttrs = attrs: attrs // { recurseForDerivations = true; };
 
+  # The last name varies fastest, as in nixpkgs.
+  cartesianProduct =
+    sets:
+    foldl' (
+      combinations: name: builtins.concatMap (c: map (value: c // { ${name} = value; }) sets.${name}) combinations
+    ) [ { } ] (attrNames sets);
+
   # Lists
   optional = condition: value: if condition then [ value ] else [ ];
   optionals = condition: values: if condition then values else [ ];
+  last = list: elemAt list (length list - 1);
   take = count: list: genList (elemAt list) (if count < length list then count else length list);
   unique = foldl' (seen: value: if elem value seen then seen else seen ++ [ value ]) [ ];
   intersectLists = wanted: filter (value: elem value wanted);

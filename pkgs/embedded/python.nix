@@ -30,6 +30,10 @@ let
       "2010"
     ];
     pkgs = packages;
+    # "STORE_PATH BYTES" per wheel, for a look at the disk before the download.
+    downloads = lib.concatMapStringsSep "\n" (wheel: "${wheel} ${toString wheel.size}") (
+      lib.mapAttrsToList (pname: pin: fetchWheel (pin // { inherit python pname; })) wheels
+    );
     withPackages = f: packages.callPackage ./environment.nix { } (f packages);
   };
 

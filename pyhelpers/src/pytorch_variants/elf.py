@@ -52,8 +52,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Section:
-    """A section header; `name_offset` is that of its name in the string table."""
+    """A section header and the name that `name_offset` in the string table gives it."""
 
+    name: str
     name_offset: int
     type: int
     flags: int
@@ -64,7 +65,6 @@ class Section:
     info: int
     align: int
     entry_size: int
-    name: str
 
     @property
     def end(self) -> int:
@@ -73,7 +73,7 @@ class Section:
 
     def pack(self) -> bytes:
         """The header as it stands in a file."""
-        return SECTION.pack(*tuple(vars(self).values())[:-1])
+        return SECTION.pack(*tuple(vars(self).values())[1:])
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def parse(data: Buffer) -> Elf:
     rows = _table(data, "section", SECTION, sh_offset, sh_count, sh_size)
     if rows and names >= len(rows):
         raise ElfError("its section names are missing")
-    sections = tuple(Section(*row, name="") for row in rows)
+    sections = tuple(Section("", *row) for row in rows)
     for section in sections:
         if section.end > len(data):
             raise ElfError("a section runs past the end of the file: it is truncated")

@@ -159,7 +159,7 @@ def _check_import(environment: Path, variant: Variant, origin: str) -> Iterator[
             "torch.__config__",
         )
     else:
-        yield Finding("note", "CPU flags", " ".join(variant.cpu.flags), origin, "")
+        yield Finding("note", "CPU flags", " ".join(variant.cpu.flags), "not applied")
 
 
 def verify(environment: Path, variant: Variant, origin: str = COMPILED) -> Report:
