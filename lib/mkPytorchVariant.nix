@@ -137,7 +137,7 @@ let
         GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else "none"}
         CPU features  ${cpuInfo.title}  ${toString cpuFlags}
         CUDA          ${if cudaSupport then cudaVersion else "disabled"}
-        Origin        ${stock.origin or "compiled from source"}
+        Origin        ${targeted.origin or "compiled from source"}
       ==================================================================
       BANNER
     '';

@@ -98,7 +98,10 @@ rec {
     A package per name, short or with Python or CUDA or both spelled out. A variant that this package set cannot build throws a line
     that says why and what to write instead.
   */
-  all = lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas));
+  all = lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)) // {
+    # For what has no name: flags of one's own, several GPUs in any spelling.
+    mkPytorchVariant = arguments: mkPytorchVariant ({ inherit pkgs; } // arguments);
+  };
 
   /**
     Those with short names that this package set can build, and the command line.

@@ -1,0 +1,136 @@
+import subprocess
+
+import pytest
+from conftest import Nix
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from pytorch_variants.errors import UserError
+from pytorch_variants.hardware import Cpu, cpus, gpus, nearest, parse_cpu, parse_gpu
+
+SPELLINGS = {
+    "sm90": "9.0",
+    "sm_90": "9.0",
+    "SM90": "9.0",
+    "9.0": "9.0",
+    "90": "9.0",
+    "compute_90": "9.0",
+    "H100": "9.0",
+    "h100": "9.0",
+    "NVIDIA H100 80GB HBM3": "9.0",
+    "sm_90a": "9.0a",
+    "9.0a": "9.0a",
+    "10.0f": "10.0f",
+    "9.0+PTX": "9.0+PTX",
+    "120": "12.0",
+    "sm103": "10.3",
+    "NVIDIA A100-SXM4-80GB": "8.0",
+    "L40S": "8.9",
+    "NVIDIA L4": "8.9",
+    "NVIDIA GeForce RTX 4090 Laptop GPU": "8.9",
+    "NVIDIA RTX 6000 Ada Generation": "8.9",
+    "Quadro RTX 6000": "7.5",
+    "Tesla V100-SXM2-32GB": "7.0",
+    "Tesla P40": "6.1",
+    "NVIDIA GH200 480GB": "9.0",
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition": "12.0",
+}
+WRONG = ["", " ", "sm91", "9.1", "H10", "sm_", "sm90b", "8.9a", "9.0f", "1000", "90x", "sm90 avx512", "٩٠"]
+
+
+def nix_string(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    return f'"{escaped}"'
+
+
+def test_every_architecture_of_the_design_is_there() -> None:
+    numbers = [61, 70, 75, 80, 86, 87, 89, 90, 100, 103, 110, 120, 121]
+    assert [gpu.number for gpu in gpus().values()] == numbers
+
+
+def test_names_capabilities_and_bounds_agree() -> None:
+    for name, gpu in gpus().items():
+        assert name == f"sm{gpu.number}"
+        assert gpu.cuda_max is None or Version(gpu.cuda_min) < Version(gpu.cuda_max)
+        assert set(gpu.platforms) <= {"x86_64-linux", "aarch64-linux"}
+
+
+def test_no_product_stands_twice() -> None:
+    products = [product for gpu in gpus().values() for product in gpu.products]
+    assert len(products) == len(set(products))
+
+
+def test_every_product_is_found_by_its_own_name() -> None:
+    for gpu in gpus().values():
+        for product in gpu.products:
+            assert parse_gpu(f"NVIDIA {product}").name == gpu.name
+
+
+@pytest.mark.parametrize(("text", "target"), SPELLINGS.items())
+def test_spellings(text: str, target: str) -> None:
+    assert parse_gpu(text).target == target
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_wrong_spellings_name_candidates(text: str) -> None:
+    with pytest.raises(UserError, match=r"nearest|write sm"):
+        parse_gpu(text)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        found = parse_gpu(text)
+    except UserError:
+        return
+    assert found.name.rstrip("af") in gpus()
+
+
+def test_nix_reads_the_same(nix: Nix) -> None:
+    texts = [*SPELLINGS, *WRONG]
+    function = (
+        "text: let r = builtins.tryEval (lib.parseGpu text).target; in if r.success then r.value else null"
+    )
+    in_nix = nix.lib(f"map ({function}) [ {' '.join(map(nix_string, texts))} ]")
+    assert in_nix == [SPELLINGS.get(text) for text in texts]
+
+
+def test_instruction_sets(nix: Nix) -> None:
+    in_nix = nix.lib("lib.hardware.cpus")
+    for name, cpu in cpus().items():
+        assert list(cpu.flags) == in_nix[name]["flags"]
+        assert list(cpu.cpuinfo) == in_nix[name]["cpuinfo"]
+    assert list(cpus()["avx512"].flags) == ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
+    assert parse_cpu("AVX-512").name == "avx512"
+    assert parse_cpu("armv8.2").name == "armv8_2"
+    assert nix.lib('(lib.parseCpu "AVX-512 BF16").name') == "avx512bf16"
+    with pytest.raises(UserError, match="nearest: avx512"):
+        parse_cpu("avx521")
+    assert "nearest" in nix.error(".#lib", 'lib: lib.parseCpu "avx521"')
+
+
+# GCC's macro is named otherwise than the kernel's flag.
+MACROS = {"abm": "LZCNT", "bmi1": "BMI"}
+
+
+@pytest.mark.parametrize(
+    "cpu", [cpu for cpu in cpus().values() if "x86_64-linux" in cpu.platforms], ids=lambda cpu: cpu.name
+)
+def test_gcc_takes_the_flags(cpu: Cpu) -> None:
+    output = subprocess.run(
+        ["gcc", *cpu.flags, *cpu.disable, "-dM", "-E", "-"],
+        input="",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    macros = {line.split()[1] for line in output.splitlines()}
+    for flag in cpu.cpuinfo:
+        assert f"__{MACROS.get(flag, flag.upper().replace('AVX512_', 'AVX512'))}__" in macros
+    for flag in cpu.disable:
+        assert f"__{flag.removeprefix('-mno-').upper()}__" not in macros
+
+
+def test_nearest_is_ordered() -> None:
+    assert nearest("avx521", ["amx", "avx", "avx512"], 2) == ["avx512", "avx"]

@@ -1,0 +1,102 @@
+"""The flake over the embedded package set, and over a real nixpkgs where $NIXPKGS names one."""
+
+from typing import Any
+
+import pytest
+from conftest import FLAGSHIP, Nix
+
+from pytorch_variants.hardware import cpus, gpus
+
+SYSTEM = "x86_64-linux"
+MAKE = f".#legacyPackages.{SYSTEM}.mkPytorchVariant"
+
+
+def test_packages_have_one_torch_per_pair(nix: Nix) -> None:
+    names = nix.eval(f".#packages.{SYSTEM}", "builtins.attrNames")
+    assert FLAGSHIP in names
+    pairs = {f"pytorch-{gpu}-{cpu}" for gpu in [*gpus(), "cpu"] for cpu in cpus()}
+    assert set(names) - pairs == {"cli", "default"}
+
+
+def test_the_flagship_says_what_it_is(nix: Nix) -> None:
+    attributes = "gpu cpu cuda python gpuTargets cpuFlags pname"
+    found: dict[str, Any] = nix.eval(
+        f".#{FLAGSHIP}", f"p: {{ inherit (p) {attributes}; inherit (p.meta) description platforms; }}"
+    )
+    assert found["gpu"] == "sm90"
+    assert found["cpu"] == "avx512"
+    assert found["gpuTargets"] == ["9.0"]
+    assert found["cpuFlags"] == list(cpus()["avx512"].flags)
+    python, cuda = found["python"].replace(".", ""), found["cuda"].replace(".", "_")
+    assert found["pname"] == f"pytorch-python{python}-cuda{cuda}-sm90-avx512"
+    assert "H100" in found["description"]
+    assert "AVX-512" in found["description"]
+    assert found["platforms"] == ["x86_64-linux"]
+
+
+def test_the_build_is_told_the_flags_and_prints_its_configuration(nix: Nix) -> None:
+    configure = nix.eval(f".#{FLAGSHIP}.preConfigure")
+    flags = " ".join(cpus()["avx512"].flags)
+    for variable in ("CFLAGS", "CXXFLAGS"):
+        assert f'export {variable}="${{{variable}:-}} {flags}"' in configure
+    assert "GPU target    9.0" in configure
+    assert "CPU features  AVX-512" in configure
+
+
+def test_avx_keeps_later_instructions_out(nix: Nix) -> None:
+    configure = nix.eval(".#pytorch-sm90-avx.preConfigure")
+    assert "-mavx -mno-avx2 -mno-fma -mno-f16c -mno-bmi -mno-bmi2" in configure
+
+
+@pytest.mark.parametrize(
+    ("targets", "dotted"),
+    [
+        (["sm80", "sm86", "9.0"], ["8.0", "8.6", "9.0"]),
+        (["H100", "compute_120"], ["9.0", "12.0"]),
+        (["NVIDIA A100-SXM4-80GB"], ["8.0"]),
+    ],
+)
+def test_gpu_targets_in_any_spelling(nix: Nix, targets: list[str], dotted: list[str]) -> None:
+    texts = " ".join(f'"{target}"' for target in targets)
+    call = f'make: (make {{ gpuTargets = [ {texts} ]; cpu = "AVX2"; }}).gpuTargets'
+    assert nix.eval(MAKE, call) == dotted
+
+
+def test_spelled_out_names(nix: Nix) -> None:
+    defaults = nix.eval(f".#{FLAGSHIP}", "p: { inherit (p) python cuda drvPath; }")
+    python, cuda = defaults["python"].replace(".", ""), defaults["cuda"].replace(".", "_")
+    for name in (
+        f"pytorch-python{python}-cuda{cuda}-sm90-avx512",
+        f"pytorch-python{python}-sm90-avx512",
+        f"pytorch-cuda{cuda}-sm90-avx512",
+    ):
+        assert nix.eval(f".#{name}.drvPath") == defaults["drvPath"]
+
+
+def test_a_gpu_of_another_platform(nix: Nix) -> None:
+    error = nix.error(".#pytorch-sm87-avx2.drvPath")
+    assert "exists on aarch64-linux only" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_gpu_that_the_wheel_lacks(embedded: Nix) -> None:
+    error = embedded.error(".#pytorch-sm61-avx2.drvPath")
+    assert "no sm61 code, it has sm70, sm75, sm80, sm86, sm90, sm100, sm120" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_cuda_that_is_not_there(nix: Nix) -> None:
+    error = nix.error(MAKE, 'make: (make { gpu = "sm90"; cpu = "avx2"; cuda = "11.0"; }).drvPath')
+    assert error.startswith("this nixpkgs has no CUDA 11.0: take one of 1")
+
+
+def test_nearest_cuda(nix: Nix) -> None:
+    releases = '[ "12.8" "12.9" "13.0" "13.1" ]'
+    for gpu, preferred, expected in (
+        ("sm110", "12.9", "13.0"),
+        ("sm70", "13.1", "12.9"),
+        ("sm90", "12.9", "12.9"),
+        ("sm103", "12.8", "12.9"),
+    ):
+        call = f'lib.nearestCuda lib.hardware.gpus.{gpu} "{preferred}" {releases}'
+        assert nix.lib(call) == expected
