@@ -1,42 +1,26 @@
 { lib }:
 
-let
-  hardware = import ./hardware.nix { inherit lib; };
-  nearest = import ./nearest.nix { inherit lib; };
-  parseGpu = import ./parseGpu.nix { inherit lib hardware nearest; };
-  parseCpu = import ./parseCpu.nix { inherit lib hardware nearest; };
-  parseName = import ./parseName.nix {
-    inherit
-      lib
-      hardware
-      nearest
-      parseCpu
-      parseGpu
-      ;
-  };
-  nearestCuda = import ./nearestCuda.nix { inherit lib; };
-  withCuda = import ./withCuda.nix { inherit lib; };
-  problem = import ./problem.nix { inherit lib; };
-  mkPytorchVariant = import ./mkPytorchVariant.nix {
-    inherit
-      lib
-      parseCpu
-      parseGpu
-      problem
-      withCuda
-      ;
-  };
-in
-{
-  inherit
-    hardware
-    mkPytorchVariant
-    nearest
-    nearestCuda
-    parseCpu
-    parseGpu
-    parseName
-    problem
-    withCuda
-    ;
-}
+# Every function and table of this directory, each in a file of its own that names what it needs.
+lib.fix (
+  self:
+  let
+    load =
+      file:
+      let
+        f = import file;
+      in
+      f (builtins.intersectAttrs (lib.functionArgs f) (self // { inherit lib; }));
+  in
+  {
+    cudaVersions = load ./cudaVersions.nix;
+    hardware = load ./hardware.nix;
+    mkPytorchVariant = load ./mkPytorchVariant.nix;
+    nearest = load ./nearest.nix;
+    nearestCuda = load ./nearestCuda.nix;
+    parseCpu = load ./parseCpu.nix;
+    parseGpu = load ./parseGpu.nix;
+    parseName = load ./parseName.nix;
+    problem = load ./problem.nix;
+    withCuda = load ./withCuda.nix;
+  }
+)

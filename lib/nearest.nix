@@ -20,7 +20,7 @@ count: text: candidates:
 let
   ranked = map (candidate: {
     inherit candidate;
-    distance = lib.levenshtein (lib.toLower text) (lib.toLower candidate);
+    distance = lib.strings.levenshtein (lib.toLower text) (lib.toLower candidate);
   }) candidates;
 in
 map (entry: entry.candidate) (

@@ -1,4 +1,4 @@
-{ lib }:
+{ lib, cudaVersions }:
 
 /**
   A package set whose default CUDA is another release. The whole set moves: a torch whose magma is built
@@ -19,16 +19,12 @@
 */
 pkgs: version:
 let
+  available = cudaVersions pkgs;
   attribute = "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] version}";
-  available = lib.filter (name: builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null) (lib.attrNames pkgs);
 in
 if version == pkgs.cudaPackages.cudaMajorMinorVersion then
   pkgs
-else if !lib.elem attribute available then
-  throw "this nixpkgs has no CUDA ${version}: take one of ${
-    lib.concatMapStringsSep ", " (
-      name: lib.replaceStrings [ "cudaPackages_" "_" ] [ "" "." ] name
-    ) available
-  }"
+else if !lib.elem version available then
+  throw "this nixpkgs has no CUDA ${version}: take one of ${lib.concatStringsSep ", " available}"
 else
   pkgs.extend (final: _: { cudaPackages = final.${attribute}; })

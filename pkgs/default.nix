@@ -18,14 +18,7 @@ let
     "3.13"
   ];
 
-  # nixpkgs keeps the names of CUDA releases that it has dropped, as aliases that throw.
-  cudas = lib.concatMap (
-    name:
-    let
-      version = builtins.tryEval pkgs.${name}.cudaMajorMinorVersion;
-    in
-    lib.optional (builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null && version.success) version.value
-  ) (lib.attrNames pkgs);
+  cudas = variantsLib.cudaVersions pkgs;
 
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
   pkgsFor = lib.genAttrs cudas (variantsLib.withCuda pkgs);
@@ -95,8 +88,8 @@ let
 in
 rec {
   /**
-    A package per name, short or with Python or CUDA or both spelled out. A variant that this package set cannot build throws a line
-    that says why and what to write instead.
+    A package per name, short or with Python or CUDA or both spelled out. A variant that this package set
+    cannot build throws a line that says why and what to write instead.
   */
   all = lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)) // {
     # For what has no name: flags of one's own, several GPUs in any spelling.

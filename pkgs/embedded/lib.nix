@@ -120,7 +120,7 @@ builtins
     );
 
   # One row of the edit-distance table after the other.
-  levenshtein =
+  strings.levenshtein =
     a: b:
     let
       as = stringToCharacters a;

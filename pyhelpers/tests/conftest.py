@@ -53,7 +53,7 @@ class Nix:
 
 @pytest.fixture(scope="session")
 def nix() -> Nix:
-    return Nix(os.environ.get("NIXPKGS", str(ROOT / "pkgs" / "embedded")))
+    return Nix(os.environ.get("NIXPKGS") or str(ROOT / "pkgs" / "embedded"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,77 @@
+"""The embedded package set is what it stands in for."""
+
+import json
+import subprocess
+
+from conftest import ROOT, Nix
+
+EXPRESSIONS = [
+    'lib.strings.levenshtein "kitten" "sitting"',
+    'lib.splitString "-" "a-b--c"',
+    'lib.splitString "." "1.2"',
+    'lib.versions.majorMinor "9.10.2.21"',
+    'lib.hasInfix " b " "a b c"',
+    'lib.hasSuffix "+ptx" "9.0+ptx"',
+    'lib.hasPrefix "sm" "sm90"',
+    'lib.removePrefix "a" "abc"',
+    "lib.intersectLists [ 1 2 3 ] [ 3 1 ]",
+    "lib.take 2 [ 1 2 3 ]",
+    "lib.take 5 [ 1 2 3 ]",
+    "lib.last [ 1 2 3 ]",
+    "lib.unique [ 1 2 1 3 2 ]",
+    "lib.findFirst (x: x > 1) null [ 1 2 3 ]",
+    "lib.findFirst (x: x > 9) null [ 1 2 3 ]",
+    'lib.versionOlder "12.9" "12.10"',
+    'lib.versionAtLeast "12.9" "12.9"',
+    "lib.cartesianProduct { a = [ 1 2 ]; b = [ 3 4 ]; }",
+    "lib.filterAttrs (n: v: v > 1) { a = 1; b = 2; }",
+    'lib.mapAttrsToList (n: v: n + v) { a = "1"; b = "2"; }',
+    "lib.functionArgs ({ a, b ? 1 }: a)",
+    'lib.toLower "NVIDIA H100"',
+    'lib.concatMapStringsSep "," toString [ 1 2 ]',
+    "((lib.makeOverridable ({ a, b ? 1 }: { c = a + b; }) { a = 1; }).override { b = 5; }).c",
+    "((lib.makeOverridable ({ a, b ? 1 }: { c = a + b; }) { a = 1; }).override (o: { a = o.a + 1; })).c",
+]
+
+
+def test_its_lib_is_that_of_nixpkgs(nix: Nix, embedded: Nix) -> None:
+    """Over a real nixpkgs ($NIXPKGS) the results are compared; else they have to be computed at all."""
+    expressions = f"[ {' '.join(f'({expression})' for expression in EXPRESSIONS)} ]"
+    results = []
+    for one in (embedded, nix):
+        flake = json.loads(one.ok("flake", "metadata", "--json", f"path:{one.nixpkgs}"))["path"]
+        lib = "lib.nix" if one is embedded or one.nixpkgs == embedded.nixpkgs else "lib"
+        command = ["nix-instantiate", "--eval", "--strict", "--json", "-E"]
+        command.append(f"let lib = import {flake}/{lib}; in {expressions}")
+        results.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+    assert results[0] == results[1]
+
+
+def test_the_pins_are_whole() -> None:
+    pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
+    assert list(pins["pythons"]) == ["python311", "python312", "python313"]
+    for wheels in pins["pythons"].values():
+        for name, pin in wheels.items():
+            assert len(bytes.fromhex(pin["sha256"])) == 32, name
+            assert pin["file"].endswith(".whl")
+            assert pin["version"] in pin["file"]
+            assert set(pin["requires"]) <= set(wheels)
+        assert wheels["torch"]["version"] == "2.10.0"
+
+
+def test_overriding_twice(embedded: Nix) -> None:
+    """Attributes and arguments can be overridden in any order, as in nixpkgs."""
+    found = embedded.eval(
+        ".#legacyPackages.x86_64-linux.mkPytorchVariant",
+        """make: let
+          p = make { gpu = "sm90"; cpu = "avx2"; };
+          q = p.overrideAttrs (old: { pname = old.pname + "-mine"; });
+          r = q.overrideAttrs (final: old: { version = "${old.version}+${final.pname}"; });
+          s = r.override { gpuTargets = [ "8.0" ]; };
+          same = s.pname == r.pname && s.drvPath != r.drvPath;
+        in { inherit (q) pname; inherit (r) version name; inherit same; }""",
+    )
+    assert found["pname"].endswith("-sm90-avx2-mine")
+    assert found["version"].endswith("-sm90-avx2-mine")
+    assert found["name"].startswith("python3.11-pytorch-")
+    assert found["same"]
