@@ -1,6 +1,8 @@
 import json
 import os
+import re
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,15 @@ class Nix:
     nixpkgs: str
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        settings = "extra-experimental-features = nix-command flakes\nsandbox = false\nwarn-dirty = false"
+        settings = "\n".join(
+            (
+                "extra-experimental-features = nix-command flakes",
+                "sandbox = false",
+                "warn-dirty = false",
+                # It remembers that there was an error and not which.
+                "eval-cache = false",
+            )
+        )
         override = ("--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file")
         return subprocess.run(
             ["nix", *arguments, *override],
@@ -60,6 +70,18 @@ def nix() -> Nix:
 def embedded() -> Nix:
     """The embedded package set, the one that builds in minutes."""
     return Nix(str(ROOT / "pkgs" / "embedded"))
+
+
+@pytest.fixture(scope="session")
+def official_libraries(embedded: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The libraries of the official wheel that have GPU code or speak of it, untouched."""
+    wheel = embedded.build(f".#{FLAGSHIP}.src")
+    target = tmp_path_factory.mktemp("official")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if re.fullmatch(r"torch/lib/libtorch_(cuda|cuda_linalg|nvshmem|python)\.so", name):
+                archive.extract(name, target)
+    return target / "torch" / "lib"
 
 
 @pytest.fixture(scope="session")

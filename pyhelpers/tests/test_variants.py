@@ -43,6 +43,16 @@ def test_the_build_is_told_the_flags_and_prints_its_configuration(nix: Nix) -> N
     assert "CPU features  AVX-512" in configure
 
 
+def test_the_build_gets_the_dotted_target_alone(nix: Nix) -> None:
+    """nixpkgs hands it to PyTorch's build scripts, the embedded set to the retargeting."""
+    scripts = nix.eval(
+        MAKE,
+        """make: let p = make { gpuTargets = [ "sm_80" "H100" ]; cpu = "avx2"; };
+        in p.preConfigure + (p.postInstall or "")""",
+    )
+    assert 'TORCH_CUDA_ARCH_LIST="8.0;9.0"' in scripts or "--gpu 8.0 --gpu 9.0" in scripts
+
+
 def test_avx_keeps_later_instructions_out(nix: Nix) -> None:
     configure = nix.eval(".#pytorch-sm90-avx.preConfigure")
     assert "-mavx -mno-avx2 -mno-fma -mno-f16c -mno-bmi -mno-bmi2" in configure

@@ -86,7 +86,7 @@ def resolve(requirements: Sequence[str], minor: int) -> dict[str, dict[str, Any]
 
 
 def gpu_targets(torch_pin: Mapping[str, Any], minor: int) -> list[str]:
-    """The dotted targets that a torch wheel has cubins of, read from its libtorch_cuda.so."""
+    """The dotted targets that a torch wheel has cubins of, read from its libraries."""
     with tempfile.TemporaryDirectory() as scratch:
         _pip(
             *("download", "--quiet", "--no-deps", "--dest", scratch),
@@ -94,7 +94,8 @@ def gpu_targets(torch_pin: Mapping[str, Any], minor: int) -> list[str]:
         )
         [wheel] = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            archive.extract("torch/lib/libtorch_cuda.so", scratch)
+            for library in ("libtorch_cuda.so", "libtorch_python.so"):
+                archive.extract(f"torch/lib/{library}", scratch)
         return [f"{arch // 10}.{arch % 10}" for arch in architectures(Path(scratch) / "torch")]
 
 

@@ -1,0 +1,145 @@
+"""Real libraries for the tests, made by the machine's compilers, and what other tools say of them.
+
+On a machine without CUDA the compiler comes from PyPI, and works with gcc 12 as its host compiler:
+nvidia-cuda-nvcc 13 brings nvidia-nvvm, nvidia-cuda-crt and nvidia-cuda-runtime with it, the static runtime
+included. (nvidia-cuda-nvcc-cu12 has ptxas without nvcc.) PYTORCH_VARIANTS_NVCC names another one.
+"""
+
+import atexit
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pytorch_variants.elf import SHT_NOBITS, Elf, Section, open_elf
+from pytorch_variants.fatbin import read_fatbins
+
+CUDA = """
+__global__ void add(float *x, float y) { x[threadIdx.x] += y; }
+__global__ void scale(float *x, float y) { x[threadIdx.x] *= y; }
+extern "C" int run(float *x) { add<<<1, 32>>>(x, 1.f); scale<<<1, 32>>>(x, 2.f); return cudaGetLastError(); }
+"""
+MANY = tuple(f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in (75, 80, 90, 120))
+SUFFIXES = (
+    "-gencode=arch=compute_80,code=sm_80",
+    "-gencode=arch=compute_90a,code=sm_90a",
+    "-gencode=arch=compute_100f,code=sm_100f",
+    "-gencode=arch=compute_120,code=[sm_120,compute_120]",
+)
+# Libraries by name: the options that nvcc makes them with.
+LIBRARIES = {
+    "many": MANY,
+    "uncompressed": (*MANY, "--no-compress"),
+    "compressed": (*MANY, "-Xfatbin", "-compress-all"),
+    "suffixes": SUFFIXES,
+    "relocatable": (*MANY, "-rdc=true"),
+    "ptx": ("-gencode=arch=compute_90,code=compute_90",),
+    "relr": (*MANY, "-Xlinker", "-z,pack-relative-relocs"),
+    "stripped": (*MANY, "-Xlinker", "-s"),
+    "noteless": (*MANY, "-Xlinker", "--build-id=none"),
+}
+
+
+@functools.cache
+def scratch() -> Path:
+    """A directory that goes when the tests end."""
+    path = Path(tempfile.mkdtemp(prefix="pytorch-variants-tests-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def tool(name: str) -> Path:
+    """A program of CUDA's or of this Python environment; fails the test where there is none."""
+    packages = Path(sysconfig.get_path("purelib"))
+    candidates = [
+        os.environ.get(f"PYTORCH_VARIANTS_{name.upper()}"),
+        shutil.which(name),
+        shutil.which(name, path=str(Path(sys.executable).parent)),
+        *(str(packages / f"nvidia/{part}/bin/{name}") for part in ("cu13", "cuda_nvcc")),
+    ]
+    for candidate in candidates:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate)
+    pytest.fail(f"no {name} here: pip install -e 'pyhelpers[test]' brings it")
+
+
+@functools.cache
+def cuda_library(name: str) -> Path:
+    """One of LIBRARIES; do not write to it."""
+    path, source = scratch() / f"lib{name}.so", scratch() / "kernels.cu"
+    source.write_text(CUDA)
+    subprocess.run(
+        [tool("nvcc"), "-shared", "-Xcompiler=-fPIC", "-cudart=static", *LIBRARIES[name], "-o", path, source],
+        check=True,
+    )
+    return path
+
+
+def c_library(path: Path, source: str, *options: str) -> Path:
+    """A library from C."""
+    subprocess.run(
+        [tool("gcc"), "-shared", "-fPIC", "-x", "c", "-", "-o", path, *options],
+        input=source.encode(),
+        check=True,
+    )
+    return path
+
+
+def run_library(path: Path) -> int:
+    """Load a library of ours in a process of its own and launch its kernels: a cudaError_t."""
+    program = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).run(None))"
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    return int(result.stdout)
+
+
+def call_for_string(path: Path, function: str) -> str:
+    """What a library's C function without arguments returns, as a string."""
+    program = (
+        "import ctypes, sys; function = getattr(ctypes.CDLL(sys.argv[1]), sys.argv[2]);"
+        "function.restype = ctypes.c_char_p; print(function().decode())"
+    )
+    command = [sys.executable, "-c", program, str(path), function]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.removesuffix("\n")
+
+
+def complaints(path: Path) -> str:
+    """What readelf does not like about a file, all tables read."""
+    result = subprocess.run([tool("readelf"), "-aW", path], capture_output=True, text=True, check=False)
+    return "\n".join(line for line in result.stderr.splitlines() if "Gap in build notes" not in line)
+
+
+def cuobjdump(path: Path) -> list[str]:
+    """The cubins that NVIDIA's own tool finds, as sm_90a, in order. It does not tell sm_100f from sm_100."""
+    command = [str(tool("cuobjdump")), "--list-elf", str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return re.findall(r"\.(sm_\d+a?)\.cubin", output)
+
+
+def contents(path: Path) -> list[list[str]]:
+    """The entries of each container, as "cubin sm_90"."""
+    with open_elf(path) as elf:
+        return [
+            [f"{entry.kind} {entry.sm}" for entry in container.entries] for container in read_fatbins(elf)
+        ]
+
+
+def cubins(path: Path) -> list[str]:
+    """As cuobjdump() would list them."""
+    entries = [entry.split() for container in contents(path) for entry in container]
+    return [sm.removesuffix("f") for kind, sm in entries if kind == "cubin"]
+
+
+def section_bytes(elf: Elf, section: Section) -> bytes:
+    """A section as it stands in the file."""
+    if section.type == SHT_NOBITS:
+        return b""
+    return bytes(elf.data[section.offset : section.offset + section.size])

@@ -1,0 +1,402 @@
+import errno
+import os
+import re
+import shutil
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from binaries import (
+    LIBRARIES,
+    c_library,
+    call_for_string,
+    complaints,
+    contents,
+    cubins,
+    cuda_library,
+    cuobjdump,
+    run_library,
+    section_bytes,
+    tool,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytorch_variants.elf import PT_LOAD, PT_NOTE, RELA, SHT_NOBITS, SYMBOL, Elf, open_elf
+from pytorch_variants.errors import UserError
+from pytorch_variants.fatbin import Entry, read_fatbins, read_wrappers
+from pytorch_variants.plan import make_plan
+from pytorch_variants.retarget import architectures, retarget_file, retarget_torch
+
+WITH_ROOM_OR_NOTE = sorted(set(LIBRARIES) - {"noteless"})
+
+
+def retargeted(name: str, tmp_path: Path, *keep: int, keep_ptx: bool = False) -> Path:
+    target = tmp_path / f"{name}.so"
+    retarget_file(cuda_library(name), target, frozenset(keep), keep_ptx=keep_ptx)
+    return target
+
+
+@pytest.mark.parametrize("name", WITH_ROOM_OR_NOTE)
+@pytest.mark.parametrize("arch", [80, 90, 61])
+def test_the_result_is_sound(name: str, arch: int, tmp_path: Path) -> None:
+    before, after = cuda_library(name), retargeted(name, tmp_path, arch)
+    assert complaints(after) == ""
+    # No driver here: the same error, from a library that loads, registers its kernels and launches one.
+    assert run_library(after) == run_library(before)
+    symbols = [
+        subprocess.run([tool("nm"), "-D", path], capture_output=True, check=True).stdout
+        for path in (before, after)
+    ]
+    assert symbols[0] == symbols[1]
+    with open_elf(after) as elf:
+        loads = [segment for segment in elf.segments if segment.type == PT_LOAD]
+        assert all((s.address - s.offset) % s.align == 0 for s in loads)
+        assert all(a.address + a.memory_size <= b.address for a, b in pairwise(loads))
+        for section in elf.sections:
+            if section.address and section.size and section.type != SHT_NOBITS and section.flags & 2:
+                assert elf.offset_of(section.address) == section.offset
+        starts = [container.offset for container in read_fatbins(elf)]
+        code = elf.section(".nv_fatbin")
+        assert code
+        shift = code.address - code.offset
+        pointed = {wrapper.value for wrapper in read_wrappers(elf)} | addends(elf)
+        assert {start + shift for start in starts} <= pointed
+
+
+def addends(elf: Elf) -> set[int]:
+    return {
+        row[2]
+        for table in elf.sections
+        if table.name == ".rela.dyn"
+        for row in RELA.iter_unpack(section_bytes(elf, table))
+    }
+
+
+@pytest.mark.parametrize("name", WITH_ROOM_OR_NOTE)
+def test_nothing_else_changes(name: str, tmp_path: Path) -> None:
+    with open_elf(cuda_library(name)) as before, open_elf(retargeted(name, tmp_path, 90)) as after:
+        stated = {".nv_fatbin", ".nvFatBinSegment", ".rela.dyn", ".symtab"}
+        for old, new in zip(before.sections, after.sections, strict=True):
+            assert (old.name, old.type, old.flags, old.address, old.link) == (
+                *(new.name, new.type, new.flags, new.address, new.link),
+            )
+            if old.name not in stated:
+                assert section_bytes(before, old) == section_bytes(after, new), old.name
+        moved = {a.offset: b.offset for a, b in zip(read_fatbins(before), read_fatbins(after), strict=True)}
+        code = before.section(".nv_fatbin")
+        assert code
+        shift = code.address - code.offset
+        for section_name, row, field in ((".rela.dyn", RELA, 2), (".symtab", SYMBOL, 4)):
+            tables = before.section(section_name), after.section(section_name)
+            if not tables[0] or not tables[1]:
+                continue
+            for old_row, new_row in zip(
+                row.iter_unpack(section_bytes(before, tables[0])),
+                row.iter_unpack(section_bytes(after, tables[1])),
+                strict=True,
+            ):
+                expected = list(old_row)
+                inside = section_name == ".rela.dyn" or old_row[3] == code.index
+                if inside and expected[field] - shift in moved:
+                    expected[field] = moved[expected[field] - shift] + shift
+                assert tuple(expected) == new_row
+
+
+@pytest.mark.parametrize("name", ["many", "compressed", "suffixes"])
+def test_kept_code_is_the_same_code(name: str, tmp_path: Path) -> None:
+    def code(elf: Elf, entries: tuple[Entry, ...]) -> list[bytes]:
+        return [bytes(elf.data[e.offset : e.offset + e.size]) for e in entries if e.arch == 90]
+
+    with open_elf(cuda_library(name)) as before, open_elf(retargeted(name, tmp_path, 90)) as after:
+        for old, new in zip(read_fatbins(before), read_fatbins(after), strict=True):
+            assert code(before, old.entries) == code(after, new.entries)
+            assert {entry.arch for entry in new.entries} == {90}
+
+
+@pytest.mark.parametrize(
+    ("keep", "ptx", "expected"),
+    [
+        ({90}, False, ["cubin sm_90a"]),
+        ({120}, False, ["cubin sm_120"]),
+        ({120}, True, ["cubin sm_120", "ptx sm_120"]),
+        ({90}, True, ["cubin sm_90a"]),
+        ({80, 120}, False, ["cubin sm_80", "cubin sm_120"]),
+        # What a GPU runs in place of code of its own: sm_80 code on sm_86, sm_100f code on sm_103.
+        ({86}, False, ["cubin sm_80"]),
+        ({103}, False, ["cubin sm_100f"]),
+        ({121}, True, ["cubin sm_120"]),
+        # PTX where no cubin runs.
+        ({130}, False, ["ptx sm_120"]),
+        # But never code of a later one, of another major one, or sm_90a code on anything else.
+        ({75}, False, []),
+        ({91}, False, []),
+        ({61}, False, []),
+    ],
+)
+def test_what_is_kept(keep: set[int], ptx: bool, expected: list[str], tmp_path: Path) -> None:
+    target = retargeted("suffixes", tmp_path, *keep, keep_ptx=ptx)
+    assert contents(target)[-1] == expected
+    assert cubins(target) == cuobjdump(target)
+    assert run_library(target) == run_library(cuda_library("suffixes"))
+
+
+def test_the_account_of_it(tmp_path: Path) -> None:
+    source, target = cuda_library("suffixes"), tmp_path / "out.so"
+    result = retarget_file(source, target, frozenset({90}))
+    assert result.path == target
+    assert result.before == source.stat().st_size
+    assert result.after == target.stat().st_size < result.before
+    assert result.kept == ("sm_90a",)
+    assert result.dropped == ("sm_80", "sm_100f", "compute_120", "sm_120")
+    with open_elf(source) as old, open_elf(target) as new:
+        sizes = [section.size for elf in (old, new) if (section := elf.section(".nv_fatbin"))]
+    assert sizes == [result.gpu_code_before, result.gpu_code_after]
+    # All that is dropped is gone from the file, but for what the loader's pages take.
+    assert result.before - result.after > sizes[0] - sizes[1] - 2 * 4096
+
+
+@pytest.mark.parametrize("name", WITH_ROOM_OR_NOTE)
+def test_a_second_time_changes_nothing(name: str, tmp_path: Path) -> None:
+    once = retargeted(name, tmp_path, 90)
+    result = retarget_file(once, tmp_path / "twice.so", frozenset({90}))
+    assert result.dropped == ()
+    assert (tmp_path / "twice.so").read_bytes() == once.read_bytes()
+
+
+def test_two_steps_are_one(tmp_path: Path) -> None:
+    two = retargeted("uncompressed", tmp_path, 80, 90)
+    retarget_file(two, two, frozenset({90}))
+    assert two.read_bytes() == retargeted("uncompressed", tmp_path / "..", 90).read_bytes()
+
+
+def test_in_place_with_the_mode_kept(tmp_path: Path) -> None:
+    path = tmp_path / "lib.so"
+    shutil.copy(cuda_library("many"), path)
+    path.chmod(0o555)
+    retarget_file(path, path, frozenset({90}))
+    assert path.stat().st_mode & 0o7777 == 0o555
+    assert path.read_bytes() == retargeted("many", tmp_path, 90).read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lib.so", "many.so"]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOSYS])
+def test_a_kernel_that_cannot_copy(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = retargeted("many", tmp_path, 90).read_bytes()
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    assert retargeted("many", tmp_path, 90).read_bytes() == expected
+
+
+def test_a_full_disk_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lib.so"
+    shutil.copy(cuda_library("many"), path)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        retarget_file(path, path, frozenset({90}))
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == cuda_library("many").read_bytes()
+
+
+def test_refusals_leave_the_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lib.so"
+    whole = cuda_library("many").read_bytes()
+    with open_elf(cuda_library("many")) as elf:
+        code, wrappers = elf.section(".nv_fatbin"), elf.section(".nvFatBinSegment")
+        rela = elf.section(".rela.dyn")
+        assert code and wrappers and rela
+        pointer = code.address.to_bytes(8, "little")
+        relocation = whole.index(pointer, rela.offset)
+        assert relocation < rela.offset + rela.size
+    for data, message in [
+        (whole[:-1000], "past the end of the file"),
+        (whole[: wrappers.offset] + b"\0" + whole[wrappers.offset + 1 :], "no fat binary wrapper"),
+        (
+            whole[:relocation] + (code.address + 8).to_bytes(8, "little") + whole[relocation + 8 :],
+            "points into .nv_fatbin, but at no fat binary",
+        ),
+        (Path("/bin/sh").resolve().read_bytes(), "it has no GPU code"),
+        (b"", "not an ELF file"),
+    ]:
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=message) as caught:
+            retarget_file(path, path, frozenset({90}))
+        assert str(caught.value).startswith(f"{path}: ")
+        assert path.read_bytes() == data
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_any_damage(data: st.DataObject) -> None:
+    damaged = bytearray(cuda_library("many").read_bytes())
+    elf = Elf.parse(bytes(damaged))
+    tables = st.integers(elf.sections_offset, len(damaged) - 8)
+    for place in data.draw(st.lists(st.one_of(st.integers(0, 640), tables), min_size=1, max_size=6)):
+        value = data.draw(st.binary(min_size=1, max_size=8))
+        damaged[place : place + len(value)] = value
+    try:
+        plan = make_plan(Elf.parse(bytes(damaged)), frozenset({90}), False)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    for source, target, length in plan.copies:
+        assert 0 <= source <= source + length <= len(damaged)
+        assert 0 <= target <= target + length <= plan.size
+    for place, patch in plan.patches:
+        assert 0 <= place <= place + len(patch) <= plan.size
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        retarget_file(cuda_library("many"), tmp_path / "missing" / "lib.so", frozenset({90}))
+
+
+def test_without_room_for_a_program_header(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no room for one more program header"):
+        retargeted("noteless", tmp_path, 90)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_patchelf_before_and_after(tmp_path: Path) -> None:
+    # As official wheels: patchelf has made room, so that the note keeps its program header.
+    path = tmp_path / "lib.so"
+    shutil.copy(cuda_library("many"), path)
+    run_path = "/" + "x" * 5000
+    subprocess.run([tool("patchelf"), "--set-rpath", run_path, path], check=True)
+    retarget_file(path, path, frozenset({90}))
+    assert complaints(path) == ""
+    with open_elf(path) as elf:
+        assert any(segment.type == PT_NOTE for segment in elf.segments)
+    subprocess.run([tool("patchelf"), "--set-rpath", run_path * 3, path], check=True)
+    assert complaints(path) == ""
+    assert set(cubins(path)) == {"sm_90"}
+    assert run_library(path) == run_library(cuda_library("many"))
+
+
+# retarget_torch, over a package of the same shape as PyTorch's.
+
+FLAGS = 'const char *arch_flags(void) {{ return "{}"; }}'
+
+
+def torch_package(path: Path, flags: str = "sm_75 sm_80 sm_90 sm_120 compute_120") -> Path:
+    lib = path / "torch" / "lib"
+    lib.mkdir(parents=True)
+    c_library(lib / "libtorch_python.so", FLAGS.format(flags))
+    for name in ("libtorch_cuda.so", "libtorch_nvshmem.so", "libcublasLt.so.12", "libcudart-1a2b.so.13"):
+        shutil.copy(cuda_library("many"), lib / name)
+    shutil.copy(cuda_library("suffixes"), lib / "libtorch_cuda_linalg.so")
+    (lib / "libtorch_link.so").symlink_to("libtorch_cuda.so")
+    (lib / "libtorch_script.so").write_text("INPUT(libtorch_cuda.so)")
+    (lib / "libtorch_cpu.so").write_bytes((lib / "libtorch_python.so").read_bytes())
+    return path / "torch"
+
+
+def snapshot(torch: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((torch / "lib").iterdir())}
+
+
+def flags_of(torch: Path) -> str:
+    return call_for_string(torch / "lib" / "libtorch_python.so", "arch_flags")
+
+
+def test_a_torch_package(tmp_path: Path) -> None:
+    torch = torch_package(tmp_path)
+    before, seen = snapshot(torch), list[str]()
+    assert architectures(torch) == (75, 80, 90, 120)
+    results = retarget_torch(torch, [90], progress=lambda result: seen.append(result.path.name))
+    own = ["libtorch_cuda.so", "libtorch_cuda_linalg.so", "libtorch_nvshmem.so"]
+    assert [result.path.name for result in results] == seen == own
+    assert flags_of(torch) == "sm_90"
+    assert architectures(torch) == (90,)
+    changed = {name for name, data in snapshot(torch).items() if data != before[name]}
+    assert changed == {*own, "libtorch_link.so", "libtorch_python.so"}
+    assert (torch / "lib" / "libtorch_link.so").is_symlink()
+    once = snapshot(torch)
+    assert len(retarget_torch(torch, [90], jobs=1)) == 3
+    assert snapshot(torch) == once
+
+
+@pytest.mark.parametrize(
+    ("keep", "ptx", "flags"),
+    [
+        ([120], True, "sm_120 compute_120"),
+        ([120], False, "sm_120"),
+        ([90, 75], True, "sm_75 sm_90"),
+        ([75, 80, 90, 120], True, "sm_75 sm_80 sm_90 sm_120 compute_120"),
+    ],
+)
+def test_the_list_that_pytorch_gives(keep: list[int], ptx: bool, flags: str, tmp_path: Path) -> None:
+    torch = torch_package(tmp_path)
+    retarget_torch(torch, keep, keep_ptx=ptx)
+    assert flags_of(torch) == flags
+
+
+@pytest.mark.parametrize("keep", [[61], [90, 61]])
+def test_an_architecture_that_is_not_there(keep: list[int], tmp_path: Path) -> None:
+    torch = torch_package(tmp_path)
+    before = snapshot(torch)
+    message = re.escape("this PyTorch has no sm_61 code; it has sm_75, sm_80, sm_90, sm_120")
+    with pytest.raises(UserError, match=message):
+        retarget_torch(torch, keep)
+    assert snapshot(torch) == before
+
+
+def test_what_pytorch_says_without_having_it(tmp_path: Path) -> None:
+    assert architectures(torch_package(tmp_path, "sm_70 sm_90a sm_120")) == (90, 120)
+
+
+@pytest.mark.parametrize(
+    ("flags", "keep", "message"),
+    [
+        ("no GPU", [90], "is this a CUDA build"),
+        ("sm_90", [], "name at least one"),
+    ],
+)
+def test_wrong_calls(flags: str, keep: list[int], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        retarget_torch(torch_package(tmp_path, flags), keep)
+
+
+def test_no_torch_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"libtorch_python\.so: No such file"):
+        retarget_torch(tmp_path, [90])
+
+
+@pytest.fixture
+def official(official_libraries: Path, tmp_path: Path) -> Path:
+    lib = tmp_path / "torch" / "lib"
+    lib.mkdir(parents=True)
+    for path in official_libraries.iterdir():
+        # retarget_torch replaces files, it never writes into one.
+        os.link(path, lib / path.name)
+    return tmp_path / "torch"
+
+
+def test_the_official_wheel(official: Path) -> None:
+    lib = official / "lib"
+    available = architectures(official)
+    assert 90 in available
+    for name in ("libtorch_cuda.so", "libtorch_cuda_linalg.so"):
+        assert cubins(lib / name) == cuobjdump(lib / name)
+    results = {result.path.name: result for result in retarget_torch(official, [90])}
+    assert {"libtorch_cuda.so", "libtorch_cuda_linalg.so"} <= set(results)
+    for name, result in results.items():
+        without = result.before - result.gpu_code_before
+        assert result.after <= 1.01 * (without + result.gpu_code_after)
+        assert set(result.kept) <= {"sm_90", "sm_90a"}
+        assert cubins(lib / name) == cuobjdump(lib / name)
+        assert complaints(lib / name) == ""
+    once = {name: (lib / name).read_bytes() for name in results}
+    retarget_torch(official, [90])
+    assert all((lib / name).read_bytes() == data for name, data in once.items())
+    assert architectures(official) == (90,)
