@@ -26,9 +26,7 @@ def link_tree(source: Path, target: Path) -> None:
             except FileExistsError:
                 # Namespace packages of NVIDIA's each bring the same empty __init__.py.
                 if (into / file).read_bytes() != (Path(directory) / file).read_bytes():
-                    sys.exit(
-                        f"{into / file}: two packages bring this file, {source} is one of them"
-                    )
+                    sys.exit(f"{into / file}: two packages bring this file, {source} is one of them")
 
 
 def write_scripts(site: Path, python: Path) -> None:
@@ -36,12 +34,8 @@ def write_scripts(site: Path, python: Path) -> None:
         entries = ConfigParser(delimiters=("=",), strict=False)
         entries.optionxform = str  # type: ignore[assignment, method-assign]
         entries.read_string(file.read_text())
-        for name, target in (
-            entries["console_scripts"].items() if "console_scripts" in entries else ()
-        ):
-            module, function = (
-                part.strip() for part in target.split("[")[0].split(":")
-            )
+        for name, target in entries["console_scripts"].items() if "console_scripts" in entries else ():
+            module, function = (part.strip() for part in target.split("[")[0].split(":"))
             script = python.parent / name
             script.write_text(
                 SCRIPT.format(
@@ -63,9 +57,7 @@ def main(out: Path, site_packages: str, sites: list[Path]) -> None:
     interpreter = Path(sys.executable).resolve()
     for name in ("python", "python3", interpreter.name):
         (binaries / name).symlink_to(interpreter)
-    (out / "pyvenv.cfg").write_text(
-        f"home = {interpreter.parent}\ninclude-system-site-packages = false\n"
-    )
+    (out / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
     write_scripts(site, binaries / "python")
 
 
