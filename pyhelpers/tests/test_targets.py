@@ -4,8 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from binaries import tool
 
-from pytorch_variants.hardware import gpus
+from pytorch_variants.hardware import Gpu, gpus
 
 SCRIPT = "share/cmake/Caffe2/Modules_CUDA_fix/upstream/FindCUDA/select_compute_arch.cmake"
 
@@ -23,17 +24,16 @@ def gencode(script: Path, target: str, directory: Path) -> str:
         f'set(CUDA_VERSION "13.0")\ninclude("{script}")\n'
         f'cuda_select_nvcc_arch_flags(flags "{target}")\nmessage(STATUS "${{flags}}")\n'
     )
-    result = subprocess.run(["cmake", "-P", project], capture_output=True, text=True, check=False)
+    result = subprocess.run([tool("cmake"), "-P", project], capture_output=True, text=True, check=False)
     return result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("gpu", gpus().values(), ids=gpus())
 def test_the_dotted_target_gives_machine_code_of_this_architecture(
-    select_compute_arch: Path, gpu: object, tmp_path: Path
+    select_compute_arch: Path, gpu: Gpu, tmp_path: Path
 ) -> None:
-    target, number = gpu.target, gpu.number  # type: ignore[attr-defined]
-    flags = gencode(select_compute_arch, target, tmp_path)
-    assert f"-gencode;arch=compute_{number},code=sm_{number}" in flags
+    flags = gencode(select_compute_arch, gpu.target, tmp_path)
+    assert f"-gencode;arch=compute_{gpu.number},code=sm_{gpu.number}" in flags
 
 
 def test_no_other_spelling_is_taken(select_compute_arch: Path, tmp_path: Path) -> None:
