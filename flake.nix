@@ -1,33 +1,53 @@
 {
   description = "The PyTorch that a machine's hardware needs, one package per GPU architecture and CPU instruction set, and proof that it is";
 
+  nixConfig = {
+    extra-substituters = [ "https://cache.nixos-cuda.org" ];
+    extra-trusted-public-keys = [ "cache.nixos-cuda.org:74DUi4Ye579gUqzH4ziL9IyiJBlDpMRn9MBN8oNan9M=" ];
+  };
+
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
   outputs =
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      variantsLib = import ./lib { inherit lib; };
-      eachSystem = lib.genAttrs [
+      # The embedded package set has fewer systems than nixpkgs.
+      systems = lib.intersectLists [
         "x86_64-linux"
         "aarch64-linux"
-      ];
-      pkgsFor = eachSystem (
+        "aarch64-darwin"
+      ] (lib.attrNames nixpkgs.legacyPackages);
+      perSystem = lib.genAttrs systems (
         system:
-        import nixpkgs {
-          inherit system;
-          # Nothing unfree but CUDA, as nixpkgs' own CUDA builds have it.
-          config = { pkgs, ... }: { allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate; };
-          overlays = [ self.overlays.default ];
+        import ./pkgs {
+          variantsLib = self.lib;
+          pkgs = import nixpkgs {
+            inherit system;
+            # Nothing unfree but CUDA, as in nixpkgs' own CUDA builds.
+            config = { pkgs, ... }: { allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate; };
+            overlays = [ self.overlays.default ];
+          };
         }
       );
-      variantsFor = eachSystem (system: import ./pkgs { inherit variantsLib; pkgs = pkgsFor.${system}; });
+      output = name: lib.mapAttrs (_: outputs: outputs.${name}) perSystem;
     in
     {
-      lib = variantsLib;
-      overlays.default = import ./pkgs/overlay.nix;
-      packages = eachSystem (system: variantsFor.${system}.packages);
-      legacyPackages = eachSystem (system: variantsFor.${system}.all);
-      checks = eachSystem (system: import ./checks { pkgs = pkgsFor.${system}; variants = variantsFor.${system}; });
+      lib = import ./lib { inherit lib; };
+      overlays = {
+        default = import ./pkgs/overlay.nix;
+      }
+      // lib.mapAttrs (_: self.lib.mkOverlay) self.lib.variants;
+      templates.default = {
+        path = ./templates/default;
+        description = "A project with the PyTorch of one GPU and instruction set";
+      };
+
+      packages = output "packages";
+      legacyPackages = output "all";
+      devShells = output "devShells";
+      checks = output "checks";
+      formatter = lib.filterAttrs (_: formatter: formatter != null) (output "formatter");
+      hydraJobs = { inherit (self) packages checks; };
     };
 }

@@ -1,6 +1,6 @@
-{ pkgs, variants }:
+{ flagship }:
 
 # What `nix flake check` builds beside evaluating every package: the proof for the default variant.
 {
-  verify = variants.packages.default.tests.verify;
+  verify = flagship.tests.verify;
 }

@@ -14,6 +14,7 @@ lib.fix (
   {
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
+    mkOverlay = load ./mkOverlay.nix;
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
@@ -21,6 +22,10 @@ lib.fix (
     parseGpu = load ./parseGpu.nix;
     parseName = load ./parseName.nix;
     problem = load ./problem.nix;
+    specialisedClosure = load ./specialisedClosure.nix;
+    suggestion = load ./suggestion.nix;
+    variants = load ./variants.nix;
     withCuda = load ./withCuda.nix;
+    withTorch = load ./withTorch.nix;
   }
 )

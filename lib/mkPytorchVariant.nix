@@ -1,9 +1,13 @@
 {
   lib,
+  cudaVersions,
   parseCpu,
   parseGpu,
   problem,
+  specialisedClosure,
+  suggestion,
   withCuda,
+  withTorch,
 }:
 
 /**
@@ -12,8 +16,6 @@
   The first override hands nixpkgs the GPU targets and leaves its recipe to do the rest. Only torch
   itself differs from the stock CUDA build, so a binary cache still serves everything else. The second
   adds what nixpkgs has no argument for: the CPU flags, the variant's name and what it is for.
-
-  `pkgs` is any package set with nixpkgs' interface. `python` and `cuda` default to that set's own.
 
   # Type
 
@@ -27,19 +29,32 @@
     python :: Null | String ? null,
     cuda :: Null | String ? null,
     memoryPerJob :: Int ? 4,
+    specialiseClosure :: Bool ? false,
   } -> Derivation
   ```
 
   # Inputs
 
+  `pkgs`
+  : any package set with nixpkgs' interface
+
+  `cpu`
+  : an instruction set in any spelling; `null` on a Mac, where there is but one kind
+
   `gpu`
-  : a GPU in any spelling, or `null` for a CPU build
+  : a GPU in any spelling, or `null` for a build without CUDA
 
   `gpuTargets`
   : several GPUs in any spelling, for a multi-architecture build
 
+  `python`, `cuda`
+  : versions, as in `"3.12"` and `"12.8"`; `null` for the package set's own
+
   `memoryPerJob`
   : GiB of memory that one compiler job may need; it bounds the number of jobs
+
+  `specialiseClosure`
+  : build PyTorch's CUDA dependencies for these GPUs too, which leaves the binary cache
 
   # Example
 
@@ -52,73 +67,101 @@
 */
 {
   pkgs,
-  cpu,
+  cpu ? null,
   gpu ? null,
   gpuTargets ? lib.optional (gpu != null) gpu,
-  cpuFlags ? (parseCpu cpu).flags ++ (parseCpu cpu).disable,
+  cpuFlags ? if cpu == null then [ ] else (parseCpu cpu).flags ++ (parseCpu cpu).disable,
   python ? null,
   cuda ? null,
   memoryPerJob ? 4,
+  specialiseClosure ? false,
+  # The scope to build in and the torch to override, for an overlay that is about to replace it there.
+  pythonPackages ? null,
+  torch ? null,
 }:
 let
-  inherit (lib) concatMapStringsSep concatStringsSep optionalString;
+  inherit (lib) concatMapStringsSep concatStringsSep optional;
 
   gpus = map parseGpu gpuTargets;
   targets = map (g: g.target) gpus;
-  cpuInfo = parseCpu cpu;
+  cpuInfo = if cpu == null then null else parseCpu cpu;
   cudaSupport = gpus != [ ];
 
   undotted = lib.replaceStrings [ "." ] [ "" ];
   underscored = lib.replaceStrings [ "." ] [ "_" ];
 
-  pkgs' = if cuda == null then pkgs else withCuda pkgs cuda;
+  ofCuda = if cuda == null then pkgs else withCuda pkgs cuda;
+  pkgs' = if specialiseClosure then specialisedClosure ofCuda targets else ofCuda;
+  inherit (pkgs'.stdenv.hostPlatform) system;
 
   pythonAttr = if python == null then "python3" else "python${undotted python}";
   interpreter =
-    pkgs'.${pythonAttr} or (throw "this nixpkgs has no Python ${python}: take one of ${
-      concatStringsSep ", " (
-        lib.filter (name: builtins.match "python3[0-9]+" name != null) (lib.attrNames pkgs)
-      )
-    }");
-  pythonPackages = interpreter.pkgs;
+    if pythonPackages != null then
+      pythonPackages.python
+    else
+      pkgs'.${pythonAttr} or (throw "this nixpkgs has no Python ${python}: take one of ${
+        concatStringsSep ", " (
+          lib.filter (name: builtins.match "python3[0-9]+" name != null) (lib.attrNames pkgs')
+        )
+      }");
+
+  # A scope in which whatever needs torch gets this one.
+  scope = interpreter.override {
+    self = scope;
+    packageOverrides = _: _: { torch = variant; };
+  };
+  scopePackages = if pythonPackages == null then scope.pkgs else pythonPackages;
+
+  # torchvision and torchaudio, and what leads from them to torch.
+  companions = withTorch interpreter.pkgs (lib.filter (name: interpreter.pkgs ? ${name}) [
+    "torchvision"
+    "torchaudio"
+    "torchcodec"
+    "torchmetrics"
+    "pytorch-lightning"
+  ]) variant;
 
   stock =
-    pythonPackages.torch or pythonPackages.pytorch
-      or (throw "this nixpkgs has no torch in ${pythonAttr}Packages: take a later nixpkgs");
-  takesTargets = lib.functionArgs stock.override ? gpuTargets;
+    if torch != null then
+      torch
+    else
+      interpreter.pkgs.torch or interpreter.pkgs.pytorch
+        or (throw "this nixpkgs has no torch in ${pythonAttr}Packages: take a later one");
 
   cudaVersion = pkgs'.cudaPackages.cudaMajorMinorVersion;
-  cudnnVersion = pkgs'.cudaPackages.cudnn.version or "0";
   # A cuDNN that has dropped the GPU would be linked and then fail at its first call.
-  withoutCudnn = lib.any (
-    g: g.cudnn ? max && lib.versionOlder g.cudnn.max (lib.versions.majorMinor cudnnVersion)
-  ) gpus;
+  cudnnVersion = lib.versions.majorMinor (pkgs'.cudaPackages.cudnn.version or "0");
+  withoutCudnn = lib.any (g: g.cudnn ? max && lib.versionOlder g.cudnn.max cudnnVersion) gpus;
 
-  gpuName = if cudaSupport then concatMapStringsSep "-" (g: g.name) gpus else "cpu";
+  gpuName =
+    if cudaSupport then
+      concatMapStringsSep "-" (g: g.name) gpus
+    else if lib.hasSuffix "-darwin" system then
+      "mps"
+    else
+      "cpu";
   pname = concatStringsSep "-" (
-    [
-      "pytorch"
-      "python${undotted interpreter.pythonVersion}"
-    ]
-    ++ lib.optional cudaSupport "cuda${underscored cudaVersion}"
-    ++ [
-      gpuName
-      cpuInfo.name
-    ]
+    [ "pytorch-python${undotted interpreter.pythonVersion}" ]
+    ++ optional cudaSupport "cuda${underscored cudaVersion}"
+    ++ [ gpuName ]
+    ++ optional (cpuInfo != null) cpuInfo.name
   );
 
-  found = problem {
-    inherit gpus;
+  context = {
+    inherit gpus system;
     cpu = cpuInfo;
-    inherit (pkgs'.stdenv.hostPlatform) system;
     cuda = cudaVersion;
     pytorch = stock.version;
     wheelTargets = stock.wheelTargets or null;
   };
+  found = problem context;
 
   gpuText = concatMapStringsSep ", " (
-    g: "${g.architecture} ${g.name} (${concatStringsSep ", " (lib.take 4 g.products)})"
+    g: "NVIDIA ${g.architecture} ${g.name} (${concatStringsSep ", " (lib.take 4 g.products)})"
   ) gpus;
+  cpuText = lib.optionalString (
+    cpuInfo != null
+  ) "CPUs with ${cpuInfo.title} (${lib.head cpuInfo.first} and later)";
 
   targeted = stock.override (
     { inherit cudaSupport; } // lib.optionalAttrs cudaSupport { gpuTargets = targets; }
@@ -134,8 +177,8 @@ let
       ==================================================================
       ${pname}
         PyTorch       ${stock.version}, Python ${interpreter.pythonVersion}
-        GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else "none"}
-        CPU features  ${cpuInfo.title}  ${toString cpuFlags}
+        GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else gpuName}
+        CPU features  ${if cpuInfo == null then "the platform's" else cpuInfo.title}  ${toString cpuFlags}
         CUDA          ${if cudaSupport then cudaVersion else "disabled"}
         Origin        ${targeted.origin or "compiled from source"}
       ==================================================================
@@ -153,38 +196,49 @@ let
 
     env =
       (old.env or { })
-      // lib.genAttrs (map (component: "USE_${component}") cpuInfo.without) (_: "0")
+      // lib.genAttrs (map (component: "USE_${component}") (cpuInfo.without or [ ])) (_: "0")
       // lib.optionalAttrs withoutCudnn { USE_CUDNN = "0"; };
 
-    passthru = (old.passthru or { }) // {
-      inherit cpuFlags cudaSupport;
-      gpu = if cudaSupport then gpuName else null;
-      cpu = cpuInfo.name;
-      cuda = if cudaSupport then cudaVersion else null;
-      python = interpreter.pythonVersion;
-      gpuTargets = targets;
-      environment = interpreter.withPackages (_: [ variant ]);
-      tests = (old.passthru.tests or { }) // {
-        verify = pkgs'.callPackage ../checks/verify.nix {
-          inherit variant;
-          inherit (pythonPackages) pytorch-variants;
-          python = interpreter;
+    passthru =
+      (old.passthru or { })
+      // {
+        inherit cpuFlags cudaSupport;
+        gpu = if cudaSupport then gpuName else null;
+        cpu = cpuInfo.name or null;
+        cuda = if cudaSupport then cudaVersion else null;
+        python = interpreter.pythonVersion;
+        gpuTargets = targets;
+
+        inherit (companions) torchvision torchaudio;
+        pythonPackages = scopePackages;
+        environment = scopePackages.python.withPackages (packages: [ packages.torch ]);
+        tests = (old.passthru.tests or { }) // {
+          verify = pkgs'.callPackage ../checks/verify.nix {
+            inherit variant;
+            inherit (scopePackages) python pytorch-variants;
+          };
         };
-      };
-    };
+      }
+      # torchvision, torchaudio and other CUDA extensions of nixpkgs compile for these.
+      // lib.optionalAttrs cudaSupport { cudaCapabilities = targets; };
 
     meta = old.meta // {
-      description =
-        "PyTorch for "
-        + optionalString cudaSupport "NVIDIA ${gpuText} with CUDA ${cudaVersion} and "
-        + "CPUs with ${cpuInfo.title} (${lib.head cpuInfo.first} and later)";
-      platforms = lib.foldl' lib.intersectLists cpuInfo.platforms (map (g: g.platforms) gpus);
+      description = "PyTorch for ${
+        concatStringsSep " and " (
+          optional cudaSupport "${gpuText} with CUDA ${cudaVersion}"
+          ++ optional (cpuInfo != null) cpuText
+          ++ optional (gpuName == "mps") "Apple silicon with Metal Performance Shaders"
+        )
+      }";
+      platforms = lib.foldl' lib.intersectLists (cpuInfo.platforms or [ system ]) (map (g: g.platforms) gpus);
     };
   });
 in
-if !takesTargets then
-  throw "torch ${stock.version} of this nixpkgs takes no gpuTargets: take a nixpkgs of 23.11 or later"
+if !lib.functionArgs stock.override ? gpuTargets then
+  throw "torch ${stock.version} of this nixpkgs takes no gpuTargets: take a nixpkgs of 2023 or later"
 else if found != null then
-  throw "${pname}: ${found}"
+  throw "${pname}: ${found}; nearest that works here: ${
+    suggestion (context // { cudas = cudaVersions pkgs; })
+  }"
 else
   variant

@@ -4,25 +4,14 @@
   nearest,
   parseCpu,
   parseGpu,
+  variants,
 }:
 
 let
-  shortNames =
-    package:
-    lib.concatMap (
-      cpu:
-      map (gpu: "${package}-${gpu}-${cpu.name}") (
-        [ "cpu" ]
-        ++ lib.attrNames (
-          lib.filterAttrs (_: gpu: lib.intersectLists gpu.platforms cpu.platforms != [ ]) hardware.gpus
-        )
-      )
-    ) (lib.attrValues hardware.cpus);
-
   unknown =
     name: why:
     throw "${name}: ${why}; nearest: ${
-      lib.concatStringsSep ", " (nearest 3 name (shortNames "pytorch"))
+      lib.concatStringsSep ", " (nearest 3 name (lib.attrNames variants))
     }";
 
   # "312" -> "3.12", "12_8" -> "12.8"

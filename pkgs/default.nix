@@ -1,30 +1,36 @@
 { pkgs, variantsLib }:
 
-# The variants of one package set: one function, called for every row of the hardware table.
+# What one package set gives: one function, called for every row of the hardware table.
 let
   inherit (pkgs) lib;
   inherit (pkgs.stdenv.hostPlatform) system;
-  inherit (variantsLib)
-    hardware
-    mkPytorchVariant
-    nearestCuda
-    problem
-    ;
+  inherit (variantsLib) mkPytorchVariant;
 
-  defaultCuda = pkgs.cudaPackages.cudaMajorMinorVersion;
+  companions = [
+    "torchvision"
+    "torchaudio"
+  ];
+  flagship =
+    {
+      x86_64-linux = "pytorch-sm90-avx512";
+      aarch64-linux = "pytorch-sm90-armv9";
+      aarch64-darwin = "pytorch-mps";
+    }
+    .${system};
+
+  undotted = lib.replaceStrings [ "." ] [ "" ];
+  underscored = lib.replaceStrings [ "." ] [ "_" ];
+
   pythons = lib.filter (version: pkgs ? ${"python${undotted version}"}) [
     "3.11"
     "3.12"
     "3.13"
   ];
-
   cudas = variantsLib.cudaVersions pkgs;
+  defaultCuda = pkgs.cudaPackages.cudaMajorMinorVersion;
 
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
   pkgsFor = lib.genAttrs cudas (variantsLib.withCuda pkgs);
-
-  undotted = lib.replaceStrings [ "." ] [ "" ];
-  underscored = lib.replaceStrings [ "." ] [ "_" ];
 
   # The default CUDA, or for a GPU that it cannot target the nearest one that can.
   resolveCuda =
@@ -34,73 +40,100 @@ let
     else if gpu == null then
       defaultCuda
     else
-      nearestCuda gpu defaultCuda cudas;
+      variantsLib.nearestCuda (variantsLib.parseGpu gpu) defaultCuda cudas;
 
   build =
     choice:
-    mkPytorchVariant {
-      pkgs = pkgsFor.${resolveCuda choice} or pkgs;
-      inherit (choice) python;
-      cpu = choice.cpu.name;
-      gpu = if choice.gpu == null then null else choice.gpu.name;
-    };
+    mkPytorchVariant (
+      removeAttrs choice [ "cuda" ] // { pkgs = pkgsFor.${resolveCuda choice} or pkgs; }
+    );
 
   buildable =
     choice:
     let
       stock = pkgs.python3Packages.torch;
     in
-    problem {
-      inherit (choice) cpu;
+    variantsLib.problem {
       inherit system;
-      gpus = lib.optional (choice.gpu != null) (variantsLib.parseGpu choice.gpu.name);
+      cpu = variantsLib.parseCpu choice.cpu;
+      gpus = lib.optional (choice.gpu != null) (variantsLib.parseGpu choice.gpu);
       cuda = resolveCuda choice;
       pytorch = stock.version;
       wheelTargets = stock.wheelTargets or null;
     } == null;
 
-  named =
-    choice:
-    lib.nameValuePair (lib.concatStringsSep "-" (
+  # "pytorch-sm90-avx512" -> "pytorch-python312-cuda12_8-sm90-avx512"
+  spell =
+    name:
+    { python, cuda, ... }:
+    lib.concatStringsSep "-" (
       [ "pytorch" ]
-      ++ lib.optional (choice.python != null) "python${undotted choice.python}"
-      ++ lib.optional (choice.cuda != null) "cuda${underscored choice.cuda}"
-      ++ [
-        (if choice.gpu == null then "cpu" else choice.gpu.name)
-        choice.cpu.name
-      ]
-    )) choice;
+      ++ lib.optional (python != null) "python${undotted python}"
+      ++ lib.optional (cuda != null) "cuda${underscored cuda}"
+      ++ [ (lib.removePrefix "pytorch-" name) ]
+    );
 
+  # Every variant of the table, with every given Python and CUDA spelled out; null leaves it out.
   choices =
     pythons: cudas:
-    let
-      combine =
-        gpu: cuda:
-        lib.cartesianProduct {
-          inherit gpu cuda;
-          cpu = lib.attrValues hardware.cpus;
-          python = pythons;
-        };
-    in
-    lib.listToAttrs (map named (combine [ null ] [ null ] ++ combine (lib.attrValues hardware.gpus) cudas));
+    lib.listToAttrs (
+      lib.concatLists (
+        lib.mapAttrsToList (
+          name: variant:
+          map (versions: lib.nameValuePair (spell name versions) (variant // versions)) (
+            lib.cartesianProduct {
+              python = pythons;
+              cuda = if variant.gpu == null then [ null ] else cudas;
+            }
+          )
+        ) variantsLib.variants
+      )
+    );
 
-  short = choices [ null ] [ null ];
+  # The variant itself and what is built for it, under the same name.
+  withCompanions =
+    variants:
+    lib.foldl' (
+      packages: companion:
+      packages
+      // lib.mapAttrs' (
+        name: variant:
+        lib.nameValuePair (companion + lib.removePrefix "pytorch" name) variant.${companion}
+      ) variants
+    ) variants companions;
+
+  variants =
+    lib.mapAttrs (_: build) (lib.filterAttrs (_: buildable) (choices [ null ] [ null ]))
+    // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { pytorch-mps = mkPytorchVariant { inherit pkgs; }; };
 in
-rec {
+{
   /**
     A package per name, short or with Python or CUDA or both spelled out. A variant that this package set
     cannot build throws a line that says why and what to write instead.
   */
-  all = lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)) // {
-    # For what has no name: flags of one's own, several GPUs in any spelling.
-    mkPytorchVariant = arguments: mkPytorchVariant ({ inherit pkgs; } // arguments);
-  };
+  all =
+    withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
+    // {
+      # For what has no name: flags of one's own, several GPUs in any spelling.
+      mkPytorchVariant = arguments: mkPytorchVariant ({ inherit pkgs; } // arguments);
+    };
 
   /**
     Those with short names that this package set can build, and the command line.
   */
-  packages = lib.mapAttrs (_: build) (lib.filterAttrs (_: buildable) short) // {
-    default = packages.${if system == "x86_64-linux" then "pytorch-sm90-avx512" else "pytorch-sm90-armv9"};
+  packages = withCompanions variants // {
+    default = variants.${flagship};
     cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
   };
+
+  /**
+    A shell with each variant's Python.
+  */
+  devShells = lib.mapAttrs (_: variant: pkgs.mkShell { packages = [ variant.environment ]; }) variants // {
+    default = pkgs.mkShell { packages = [ variants.${flagship}.environment ]; };
+  };
+
+  checks = import ../checks { flagship = variants.${flagship}; };
+
+  formatter = pkgs.nixfmt-tree or null;
 }

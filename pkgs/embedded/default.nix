@@ -30,6 +30,16 @@ let
       runCommand =
         name: attrs: buildCommand:
         final.mkDerivation (attrs // { inherit name buildCommand; });
+      # `nix develop` wants bash for a builder.
+      mkShell =
+        { packages }:
+        final.mkDerivation {
+          name = "shell";
+          builder = "/bin/bash";
+          nativeBuildInputs = packages;
+          PATH = lib.concatMapStringsSep ":" (package: "${package}/bin") packages;
+          buildCommand = "touch $out";
+        };
       fetchWheel = final.callPackage ./fetchWheel.nix { };
 
       pythonPackagesExtensions = [ ];

@@ -6,6 +6,9 @@
   pythonPackagesExtensions,
   name,
   wheels,
+  packageOverrides ? _: _: { },
+  # nixpkgs' python.override wants it; here the scope finds itself.
+  self ? null,
 }:
 
 # One interpreter of the machine and the packages for it, as nixpkgs' python3 and python3.pkgs.
@@ -37,18 +40,23 @@ let
     withPackages = f: packages.callPackage ./environment.nix { } (f packages);
   };
 
+  # Overridable by its dependencies, as a package of nixpkgs is by its arguments.
   wheelPackage =
     pname: pin:
-    packages.buildPythonPackage {
-      inherit pname;
-      inherit (pin) version;
-      format = "wheel";
-      src = fetchWheel (pin // { inherit python pname; });
-      dependencies = map (dependency: packages.${dependency}) pin.requires;
-    };
+    lib.makeOverridable (lib.setFunctionArgs (
+      dependencies:
+      packages.buildPythonPackage {
+        inherit pname;
+        inherit (pin) version;
+        format = "wheel";
+        src = fetchWheel (pin // { inherit python pname; });
+        dependencies = lib.attrValues dependencies;
+      }
+    ) (lib.genAttrs pin.requires (_: false))) (lib.genAttrs pin.requires (name: packages.${name}));
 
+  extensions = lib.composeManyExtensions (pythonPackagesExtensions ++ [ packageOverrides ]);
   packages = lib.fix (
-    lib.extends (lib.composeManyExtensions pythonPackagesExtensions) (
+    lib.extends extensions (
       self:
       lib.mapAttrs wheelPackage wheels
       // {

@@ -24,6 +24,8 @@ class Nix:
             (
                 "extra-experimental-features = nix-command flakes",
                 "sandbox = false",
+                "substitute = false",
+                "accept-flake-config = true",
                 "warn-dirty = false",
                 # It remembers that there was an error and not which.
                 "eval-cache = false",

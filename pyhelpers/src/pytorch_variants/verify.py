@@ -72,7 +72,7 @@ def _check_library(
     borrowed = not stray and chosen and name != MAIN_LIBRARY and own != targets
     expected = " ".join(f"sm_{target}" for target in sorted(targets)) or "none"
     where = f"{name}, {sum(entry.size for entry in entries) / 1e6:.1f} MB"
-    if stray and own == targets and origin == COMPILED and name != MAIN_LIBRARY:
+    if stray and targets and own == targets and origin == COMPILED:
         yield Finding("note", "GPU code", expected, f"{_names(entries)}: linked from the shared set", where)
     elif borrowed:
         yield Finding("ok", "GPU code", expected, f"{_names(entries)}, which {expected} runs", where)

@@ -1,0 +1,30 @@
+{
+  description = "A project on the PyTorch of one GPU and instruction set";
+
+  inputs = {
+    pytorch-variants.url = "github:pytorch-variants/pytorch-variants";
+    nixpkgs.follows = "pytorch-variants/nixpkgs";
+  };
+
+  outputs =
+    { nixpkgs, pytorch-variants, ... }:
+    let
+      system = "x86_64-linux";
+      pkgs = import nixpkgs {
+        inherit system;
+        # Nothing unfree but CUDA.
+        config = { pkgs, ... }: { allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate; };
+        # Whatever needs torch in this package set gets the one for an H100 and AVX-512.
+        overlays = [ pytorch-variants.overlays.pytorch-sm90-avx512 ];
+      };
+      python = pkgs.python3.withPackages (packages: [
+        packages.torch
+        packages.torchvision
+      ]);
+    in
+    {
+      packages.${system}.default = python;
+      devShells.${system}.default = pkgs.mkShell { packages = [ python ]; };
+      checks.${system}.verify = pkgs.python3Packages.torch.tests.verify;
+    };
+}
