@@ -116,6 +116,8 @@ in
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
       mkPytorchVariant = arguments: mkPytorchVariant ({ inherit pkgs; } // arguments);
+      lib = variantsLib;
+      inherit pkgs;
     };
 
   /**

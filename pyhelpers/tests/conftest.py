@@ -19,18 +19,20 @@ class Nix:
 
     nixpkgs: str
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        settings = "\n".join(
-            (
-                "extra-experimental-features = nix-command flakes",
-                "sandbox = false",
-                "substitute = false",
-                "accept-flake-config = true",
-                "warn-dirty = false",
-                # It remembers that there was an error and not which.
-                "eval-cache = false",
-            )
+    def environment(self) -> dict[str, str]:
+        settings = (
+            os.environ.get("NIX_CONFIG", ""),
+            "extra-experimental-features = nix-command flakes",
+            "sandbox = false",
+            "substitute = false",
+            "accept-flake-config = true",
+            "warn-dirty = false",
+            # It remembers that there was an error and not which.
+            "eval-cache = false",
         )
+        return {**os.environ, "NIX_CONFIG": "\n".join(settings)}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         override = ("--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file")
         return subprocess.run(
             ["nix", *arguments, *override],
@@ -38,7 +40,7 @@ class Nix:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "NIX_CONFIG": f"{os.environ.get('NIX_CONFIG', '')}\n{settings}"},
+            env=self.environment(),
         )
 
     def ok(self, *arguments: str) -> str:

@@ -1,0 +1,231 @@
+"""The whole matrix: what there is, that it holds together, and what it makes others rebuild."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import FLAGSHIP, ROOT, Nix
+
+from pytorch_variants.hardware import cpus, gpus
+from pytorch_variants.names import parse_name
+
+SYSTEM = "x86_64-linux"
+DRV_PATHS = "builtins.mapAttrs (_: package: package.drvPath)"
+
+
+@pytest.fixture(scope="session")
+def compiles(nix: Nix) -> bool:
+    """Whether the package set is a nixpkgs that compiles, and not the embedded one."""
+    return bool(nix.eval(f".#{FLAGSHIP}", "p: !(p ? wheelTargets)"))
+
+
+@pytest.fixture(scope="session")
+def packages(nix: Nix) -> dict[str, str]:
+    """The derivation of every package of this system, all instantiated in one evaluation."""
+    found: dict[str, str] = nix.eval(f".#packages.{SYSTEM}", DRV_PATHS)
+    return found
+
+
+def closure(derivation: str) -> set[str]:
+    """Every derivation that one needs, itself among them."""
+    paths = subprocess.run(
+        ["nix-store", "--query", "--requisites", derivation], capture_output=True, text=True, check=True
+    ).stdout.split()
+    return {path for path in paths if path.endswith(".drv")}
+
+
+def name(path: str) -> str:
+    return path.split("-", 1)[1]
+
+
+def test_every_legal_pair_is_there(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
+    expected = {
+        f"pytorch-{gpu.name}-{cpu.name}"
+        for gpu in gpus().values()
+        for cpu in cpus().values()
+        if SYSTEM in gpu.platforms and SYSTEM in cpu.platforms
+    } | {f"pytorch-cpu-{cpu.name}" for cpu in cpus().values() if SYSTEM in cpu.platforms}
+    if not compiles:
+        targets = nix.eval(f".#{FLAGSHIP}.wheelTargets")
+        expected = {n for n in expected if any(g.target in targets for g in parse_name(n).gpus)}
+    found = {package for package in packages if package.startswith("pytorch-")}
+    assert found == expected
+    for companion in ("torchvision", "torchaudio"):
+        assert {n.replace("pytorch", companion, 1) for n in expected} <= set(packages)
+
+
+def test_no_two_variants_are_the_same(packages: dict[str, str]) -> None:
+    derivations = [drv for package, drv in packages.items() if package not in ("cli", "default")]
+    assert len(set(derivations)) == len(derivations)
+
+
+def test_companions_are_those_of_a_whole_scope(nix: Nix, packages: dict[str, str]) -> None:
+    """The small scope that they come from names every package that leads to torch."""
+    scope = nix.eval(
+        f".#{FLAGSHIP}.pythonPackages",
+        "p: { torchvision = p.torchvision.drvPath; torchaudio = p.torchaudio.drvPath; }",
+    )
+    for companion, derivation in scope.items():
+        assert packages[FLAGSHIP.replace("pytorch", companion, 1)] == derivation
+
+
+@pytest.mark.parametrize("companion", ["torchvision", "torchaudio"])
+def test_there_is_one_torch(packages: dict[str, str], companion: str) -> None:
+    needed = closure(packages[FLAGSHIP.replace("pytorch", companion, 1)])
+    torches = {
+        path for path in needed if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
+    }
+    assert torches == {packages[FLAGSHIP]}
+
+
+def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
+    """Beside the stock CUDA torch only torch itself is another derivation, so that caches serve the rest."""
+    stock = nix.eval(
+        f".#legacyPackages.{SYSTEM}.pkgs",
+        "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
+    )
+    rebuilt = closure(packages[FLAGSHIP]) - closure(stock)
+    if compiles:
+        assert rebuilt == {packages[FLAGSHIP]}
+    else:
+        # The embedded torch needs the retargeting, which comes from this repository.
+        tools = {path for path in rebuilt if path in closure(packages["cli"])}
+        assert packages[FLAGSHIP] in rebuilt
+        assert {name(path) for path in rebuilt - tools - {packages[FLAGSHIP]}} == {"python3-3.11-env.drv"}
+
+
+def test_specialising_the_closure(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
+    """The other choice: what it costs is what lib/specialisedClosure.nix says."""
+    call = 'make: (make { gpu = "H100"; cpu = "avx512"; specialiseClosure = true; }).drvPath'
+    make = f".#legacyPackages.{SYSTEM}.mkPytorchVariant"
+    if not compiles:
+        assert "leave it out" in nix.error(make, call)
+        return
+    stock = nix.eval(
+        f".#legacyPackages.{SYSTEM}.pkgs",
+        "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
+    )
+    names = {name(path) for path in closure(nix.eval(make, call)) - closure(stock)}
+    libraries = ("magma", "nccl", "nvshmem", "gdrcopy")
+    for library in libraries:
+        assert any(library in found for found in names), library
+    assert len(names) == 1 + len(libraries), sorted(names)
+
+
+def test_another_cuda_moves_the_whole_set(nix: Nix, compiles: bool) -> None:
+    if not compiles:
+        assert "no CUDA 13.0: take one of 12.8" in nix.error(
+            f".#legacyPackages.{SYSTEM}.mkPytorchVariant",
+            'make: (make { gpu = "sm90"; cpu = "avx2"; cuda = "13.0"; }).drvPath',
+        )
+        return
+    for cuda in ("12_6", "12_8", "13_0"):
+        found = nix.eval(
+            f".#pytorch-cuda{cuda}-sm90-avx2",
+            "p: { inherit (p) cuda pname drvPath; inherit (p.meta) broken; }",
+        )
+        assert found["cuda"] == cuda.replace("_", ".")
+        assert found["broken"] is False
+
+
+def test_cudnn_is_left_out_where_it_has_dropped_the_gpu(nix: Nix, compiles: bool) -> None:
+    if compiles:
+        assert nix.eval(".#pytorch-sm70-avx2", "p: p.env.USE_CUDNN") == "0"
+        assert nix.eval(".#pytorch-sm90-avx2", "p: p.env ? USE_CUDNN") is False
+    else:
+        assert nix.eval(".#pytorch-sm70-avx2", "p: p.drvAttrs ? USE_CUDNN") is False
+
+
+def test_avx_is_without_what_needs_more(nix: Nix, compiles: bool) -> None:
+    attributes = "env" if compiles else "drvAttrs"
+    found = nix.eval(
+        ".#pytorch-sm90-avx", f"p: {{ inherit (p.{attributes}) USE_FBGEMM USE_MKLDNN USE_NNPACK; }}"
+    )
+    assert found == {"USE_FBGEMM": "0", "USE_MKLDNN": "0", "USE_NNPACK": "0"}
+
+
+def test_illegal_pairs_name_the_nearest_legal_one(nix: Nix, compiles: bool) -> None:
+    if compiles:
+        error = nix.error(".#pytorch-cuda13_0-sm70-avx2.drvPath")
+        assert error.endswith("nearest that works here: pytorch-cuda12_9-sm70-avx2")
+    error = nix.error(".#pytorch-sm90-armv9.drvPath")
+    assert "armv9 is an instruction set of aarch64-linux" in error
+    assert "nearest that works here: pytorch-sm90-a" in error
+
+
+def test_other_systems(nix: Nix, compiles: bool) -> None:
+    systems = nix.eval(".#packages", "builtins.attrNames")
+    if not compiles:
+        assert systems == [SYSTEM]
+        return
+    assert systems == ["aarch64-darwin", "aarch64-linux", SYSTEM]
+    arm = nix.eval(".#packages.aarch64-linux", DRV_PATHS)
+    expected = {
+        f"pytorch-{gpu}-{cpu}"
+        for cpu in ("armv8_2", "armv9")
+        for gpu in ["cpu", *(g.name for g in gpus().values() if "aarch64-linux" in g.platforms)]
+    }
+    assert {n for n in arm if n.startswith("pytorch-")} == expected
+    # The default CUDA, 12.9, cannot target Thor.
+    assert "cuda13_" in arm["pytorch-sm110-armv9"]
+    mac = nix.eval(".#packages.aarch64-darwin", DRV_PATHS)
+    assert set(mac) == {"cli", "default", "pytorch-mps", "torchaudio-mps", "torchvision-mps"}
+
+
+def test_overlays_replace_torch_for_the_whole_set(nix: Nix, packages: dict[str, str]) -> None:
+    assert {"default", FLAGSHIP} <= set(nix.eval(".#overlays", "builtins.attrNames"))
+    torch = nix.eval(
+        f".#legacyPackages.{SYSTEM}",
+        f"""p: let pkgs = p.pkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in {{
+          torch = pkgs.python3Packages.torch.drvPath;
+          ofVision = pkgs.python3Packages.torchvision.drvPath;
+        }}""",
+    )
+    assert torch == {
+        "torch": packages[FLAGSHIP],
+        "ofVision": packages[FLAGSHIP.replace("pytorch", "torchvision", 1)],
+    }
+
+
+def test_a_nixpkgs_that_cannot(nix: Nix) -> None:
+    make = f".#legacyPackages.{SYSTEM}"
+    for change, way_out in (
+        ('{ torch = { version = "1.9"; override = x: x; }; }', "takes no gpuTargets"),
+        ('{ torch = throw "unused"; }', "unused"),
+    ):
+        call = f"""p: (p.mkPytorchVariant {{
+          gpu = "sm90"; cpu = "avx2";
+          pkgs = p.pkgs // {{ python3 = p.pkgs.python3 // {{ pkgs = p.pkgs.python3.pkgs // {change}; }}; }};
+        }}).drvPath"""
+        assert way_out in nix.error(make, call)
+    without = """p: (p.mkPytorchVariant { gpu = "sm90"; cpu = "avx2";
+      pkgs = p.pkgs // { python3 = p.pkgs.python3 // { pkgs = removeAttrs p.pkgs.python3.pkgs [ "torch" "pytorch" ]; }; };
+    }).drvPath"""
+    assert "no torch in python3Packages" in nix.error(make, without)
+
+
+def test_the_template_works_as_it_stands(nix: Nix, tmp_path: Path, packages: dict[str, str]) -> None:
+    """A consumer's flake: one torch for all that needs it, the variant."""
+    shutil.copytree(ROOT / "templates" / "default", tmp_path / "consumer")
+    consumer = f"path:{tmp_path / 'consumer'}"
+    result = subprocess.run(
+        [
+            *("nix", "eval", "--json", f"{consumer}#packages.{SYSTEM}.default", "--apply", "p: p.drvPath"),
+            *("--override-input", "pytorch-variants", f"git+file://{ROOT}"),
+            *("--override-input", "pytorch-variants/nixpkgs", f"path:{nix.nixpkgs}"),
+            "--no-write-lock-file",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=nix.environment(),
+    )
+    assert result.returncode == 0, result.stderr
+    needed = closure(json.loads(result.stdout))
+    torches = {
+        path for path in needed if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
+    }
+    assert torches == {packages[FLAGSHIP]}
