@@ -201,9 +201,9 @@ def test_a_nixpkgs_that_cannot(nix: Nix) -> None:
           pkgs = p.pkgs // {{ python3 = p.pkgs.python3 // {{ pkgs = p.pkgs.python3.pkgs // {change}; }}; }};
         }}).drvPath"""
         assert way_out in nix.error(make, call)
-    without = """p: (p.mkPytorchVariant { gpu = "sm90"; cpu = "avx2";
-      pkgs = p.pkgs // { python3 = p.pkgs.python3 // { pkgs = removeAttrs p.pkgs.python3.pkgs [ "torch" "pytorch" ]; }; };
-    }).drvPath"""
+    without = """p: (p.mkPytorchVariant { gpu = "sm90"; cpu = "avx2"; pkgs = p.pkgs // {
+      python3 = p.pkgs.python3 // { pkgs = removeAttrs p.pkgs.python3.pkgs [ "torch" "pytorch" ]; };
+    }; }).drvPath"""
     assert "no torch in python3Packages" in nix.error(make, without)
 
 
