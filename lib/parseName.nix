@@ -48,6 +48,9 @@ let
   # "sm90a" is looked up as "sm90"
   bareGpu = gpu: lib.head (builtins.match "(sm[0-9]+)[af]?" gpu);
   unknownGpus = lib.filter (gpu: !known hardware.gpus (bareGpu gpu)) gpuNames;
+  gpusElsewhere = lib.filter (
+    gpu: lib.intersectLists hardware.gpus.${bareGpu gpu}.platforms hardware.cpus.${part 7}.platforms == [ ]
+  ) gpuNames;
 in
 if parts == null then
   unknown name "not a variant's name, which is pytorch-[python3XX-][cudaXX_Y-]<smXX|cpu>-<instruction set>"
@@ -55,6 +58,10 @@ else if unknownGpus != [ ] then
   unknown name "no GPU architecture ${lib.concatStringsSep ", " unknownGpus}"
 else if !known hardware.cpus (part 7) then
   unknown name "no CPU instruction set ${part 7}"
+else if gpusElsewhere != [ ] then
+  unknown name "${lib.concatStringsSep ", " gpusElsewhere} exists on ${
+    lib.concatStringsSep ", " hardware.gpus.${bareGpu (lib.head gpusElsewhere)}.platforms
+  } only, and ${part 7} on ${lib.concatStringsSep ", " hardware.cpus.${part 7}.platforms}"
 else
   {
     inherit name;

@@ -19,6 +19,8 @@ WRONG = [
     "pytorch-cuda12-sm90-avx2",
     "tensorflow-sm90-avx2",
     "PyTorch-sm90-avx2",
+    "pytorch-sm87-avx2",
+    "pytorch-sm90-sm87-avx2",
 ]
 
 

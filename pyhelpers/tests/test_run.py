@@ -8,9 +8,9 @@ from conftest import ROOT
 BAD = {
     ("build", "pytorch-sm91-avx512"): "nearest: ",
     ("build", "pytorch-sm90-avx521"): "pytorch-sm90-avx512",
-    ("build", "pytorch-sm61-avx2"): "take one of these, or a nixpkgs that compiles",
+    ("build", "pytorch-sm61-avx2"): "nearest that works here: pytorch-sm70-avx2",
     ("build", "pytorch-sm87-avx2"): "exists on aarch64-linux only",
-    ("build", "pytorch-cpu-avx2"): "take a GPU variant, or a nixpkgs that compiles",
+    ("build", "pytorch-cpu-avx2"): "nearest that works here: pytorch-sm",
     ("build", "pytorch-sm90-avx512;true"): "write one like pytorch-sm90-avx512",
     ("build", "pytorch-sm90-avx2", "pytorch-sm80-avx2"): "one variant at a time",
     ("build", "--gpu"): "no such option",

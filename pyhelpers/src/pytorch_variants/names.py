@@ -60,6 +60,14 @@ def parse_name(name: str) -> Variant:
             problem = f"no GPU architecture {', '.join(unknown)}"
         elif parts["cpu"] not in cpus():
             problem = f"no CPU instruction set {parts['cpu']}"
+        else:
+            cpu = cpus()[parts["cpu"]]
+            for gpu in (gpus()[name.rstrip("af")] for name in gpu_names):
+                if not set(gpu.platforms) & set(cpu.platforms):
+                    problem = (
+                        f"{gpu.name} exists on {', '.join(gpu.platforms)} only, "
+                        f"and {cpu.name} on {', '.join(cpu.platforms)}"
+                    )
     if parts is None or problem:
         raise UserError(f"{name}: {problem}; nearest: {', '.join(nearest(name, short_names()))}")
     return Variant(
