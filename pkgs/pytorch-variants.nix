@@ -2,6 +2,8 @@
   lib,
   buildPythonPackage,
   setuptools,
+  capstone,
+  nvidia-ml-py,
   packaging,
   rich,
   typer,
@@ -33,6 +35,8 @@ buildPythonPackage {
 
   build-system = [ setuptools ];
   dependencies = [
+    capstone
+    nvidia-ml-py
     packaging
     rich
     typer

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from pytorch_variants.elf import PT_LOAD, PT_NOTE, RELA, SHT_NOBITS, SYMBOL, Elf, open_elf
 from pytorch_variants.errors import UserError
 from pytorch_variants.fatbin import Entry, read_fatbins, read_wrappers
-from pytorch_variants.plan import make_plan
+from pytorch_variants.layout import make_plan
 from pytorch_variants.retarget import architectures, retarget_file, retarget_torch
 
 WITH_ROOM_OR_NOTE = sorted(set(LIBRARIES) - {"noteless"})

@@ -13,7 +13,7 @@ from pathlib import Path
 from pytorch_variants.elf import SHT_NOBITS, Elf, ElfError, open_elf
 from pytorch_variants.errors import UserError
 from pytorch_variants.fatbin import read_fatbins
-from pytorch_variants.plan import Copy, Patch, make_plan, select
+from pytorch_variants.layout import Copy, Patch, make_plan, select
 
 __all__ = ["Retargeted", "architectures", "retarget_file", "retarget_torch", "select"]
 
