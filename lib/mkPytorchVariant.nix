@@ -132,6 +132,7 @@ let
   # A cuDNN that has dropped the GPU would be linked and then fail at its first call.
   cudnnVersion = lib.versions.majorMinor (pkgs'.cudaPackages.cudnn.version or "0");
   withoutCudnn = lib.any (g: g.cudnn ? max && lib.versionOlder g.cudnn.max cudnnVersion) gpus;
+  leftOut = (cpuInfo.without or [ ]) ++ optional withoutCudnn "CUDNN";
 
   gpuName =
     if cudaSupport then
@@ -170,9 +171,11 @@ let
   variant = targeted.overrideAttrs (old: {
     inherit pname;
 
+    # Exported by the shell, since recipes of different years set the same variables in different ways.
     preConfigure = (old.preConfigure or "") + ''
       export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
       export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+      ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
       cat <<'BANNER'
       ==================================================================
       ${pname}
@@ -193,11 +196,6 @@ let
         export MAX_JOBS=$memory_jobs
       fi
     '';
-
-    env =
-      (old.env or { })
-      // lib.genAttrs (map (component: "USE_${component}") (cpuInfo.without or [ ])) (_: "0")
-      // lib.optionalAttrs withoutCudnn { USE_CUDNN = "0"; };
 
     passthru =
       (old.passthru or { })

@@ -131,20 +131,19 @@ def test_another_cuda_moves_the_whole_set(nix: Nix, compiles: bool) -> None:
         assert found["broken"] is False
 
 
+def left_out(nix: Nix, variant: str) -> set[str]:
+    """The components of PyTorch that a build is told to do without."""
+    return set(re.findall(r"^ *export USE_(\w+)=0$", nix.eval(f".#{variant}.preConfigure"), re.MULTILINE))
+
+
 def test_cudnn_is_left_out_where_it_has_dropped_the_gpu(nix: Nix, compiles: bool) -> None:
-    if compiles:
-        assert nix.eval(".#pytorch-sm70-avx2", "p: p.env.USE_CUDNN") == "0"
-        assert nix.eval(".#pytorch-sm90-avx2", "p: p.env ? USE_CUDNN") is False
-    else:
-        assert nix.eval(".#pytorch-sm70-avx2", "p: p.drvAttrs ? USE_CUDNN") is False
+    # The embedded set's cuDNN, 9.10, is the last that has Volta.
+    assert left_out(nix, "pytorch-sm70-avx2") == ({"CUDNN"} if compiles else set())
+    assert left_out(nix, FLAGSHIP) == set()
 
 
-def test_avx_is_without_what_needs_more(nix: Nix, compiles: bool) -> None:
-    attributes = "env" if compiles else "drvAttrs"
-    found = nix.eval(
-        ".#pytorch-sm90-avx", f"p: {{ inherit (p.{attributes}) USE_FBGEMM USE_MKLDNN USE_NNPACK; }}"
-    )
-    assert found == {"USE_FBGEMM": "0", "USE_MKLDNN": "0", "USE_NNPACK": "0"}
+def test_avx_is_without_what_needs_more(nix: Nix) -> None:
+    assert left_out(nix, "pytorch-sm90-avx") == {"FBGEMM", "MKLDNN", "NNPACK"}
 
 
 def test_illegal_pairs_name_the_nearest_legal_one(nix: Nix, compiles: bool) -> None:
@@ -205,6 +204,31 @@ def test_a_nixpkgs_that_cannot(nix: Nix) -> None:
       python3 = p.pkgs.python3 // { pkgs = removeAttrs p.pkgs.python3.pkgs [ "torch" "pytorch" ]; };
     }; }).drvPath"""
     assert "no torch in python3Packages" in nix.error(make, without)
+
+
+def test_a_recipe_of_earlier_years(nix: Nix) -> None:
+    """Plain attributes for the environment, no env, no structured attributes, as nixpkgs had until 2025."""
+    found = nix.eval(
+        f".#legacyPackages.{SYSTEM}",
+        """p: let
+          recipe = { gpuTargets ? [ ], cudaSupport ? false }: p.pkgs.stdenv.mkDerivation {
+            pname = "torch";
+            version = "2.1.2";
+            USE_MKLDNN = "1";
+            buildCommand = "touch $out";
+            meta = { };
+            preConfigure = "export TORCH_CUDA_ARCH_LIST=${builtins.concatStringsSep ";" gpuTargets}\n";
+          };
+          torch = p.pkgs.lib.makeOverridable recipe { };
+          variant = p.mkPytorchVariant {
+            gpu = "H100"; cpu = "avx";
+            pkgs = p.pkgs // { python3 = p.pkgs.python3 // { pkgs = p.pkgs.python3.pkgs // { inherit torch; }; }; };
+          };
+        in { inherit (variant) drvPath preConfigure; }""",
+    )
+    assert found["drvPath"].endswith("-2.1.2.drv")
+    assert "TORCH_CUDA_ARCH_LIST=9.0" in found["preConfigure"]
+    assert "export USE_MKLDNN=0" in found["preConfigure"]
 
 
 def test_the_template_works_as_it_stands(nix: Nix, tmp_path: Path, packages: dict[str, str]) -> None:
