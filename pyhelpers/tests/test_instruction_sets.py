@@ -36,7 +36,7 @@ ARM = {
 
 
 def compile_with(machine: str, flags: Iterable[str], *options: str) -> str:
-    command = [tool(f"{machine}-linux-gnu-gcc"), *flags, "-Werror", "-O3", "-x", "c", "-", *options]
+    command = [str(tool(f"{machine}-linux-gnu-gcc")), *flags, "-Werror", "-O3", "-x", "c", "-", *options]
     return subprocess.run(command, input=SOURCE, capture_output=True, text=True, check=True).stdout
 
 

@@ -41,6 +41,15 @@ def name(path: str) -> str:
     return path.split("-", 1)[1]
 
 
+def torches(derivations: set[str]) -> set[str]:
+    """Those among them that are a torch, stock or a variant."""
+    return {
+        path
+        for path in derivations
+        if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
+    }
+
+
 def test_every_legal_pair_is_there(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
     expected = {
         f"pytorch-{gpu.name}-{cpu.name}"
@@ -75,10 +84,7 @@ def test_companions_are_those_of_a_whole_scope(nix: Nix, packages: dict[str, str
 @pytest.mark.parametrize("companion", ["torchvision", "torchaudio"])
 def test_there_is_one_torch(packages: dict[str, str], companion: str) -> None:
     needed = closure(packages[FLAGSHIP.replace("pytorch", companion, 1)])
-    torches = {
-        path for path in needed if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
-    }
-    assert torches == {packages[FLAGSHIP]}
+    assert torches(needed) == {packages[FLAGSHIP]}
 
 
 def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
@@ -189,6 +195,21 @@ def test_overlays_replace_torch_for_the_whole_set(nix: Nix, packages: dict[str, 
     }
 
 
+def test_a_consumers_python_has_one_torch(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
+    """With whatever else needs torch, if the package set has it: the embedded one is small."""
+    needed = closure(
+        nix.eval(
+            f".#legacyPackages.{SYSTEM}",
+            f"""p: let pkgs = p.pkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in
+              (pkgs.python3.withPackages (ps: [ ps.torch ps.torchvision ]
+                ++ p.pkgs.lib.concatMap (name: if ps ? ${{name}} then [ ps.${{name}} ] else [ ])
+                  [ "transformers" "accelerate" "torchmetrics" ])).drvPath""",
+        )
+    )
+    assert torches(needed) == {packages[FLAGSHIP]}
+    assert any("-transformers-" in path for path in needed) == compiles
+
+
 def test_a_nixpkgs_that_cannot(nix: Nix) -> None:
     make = f".#legacyPackages.{SYSTEM}"
     for change, way_out in (
@@ -220,10 +241,8 @@ def test_a_recipe_of_earlier_years(nix: Nix) -> None:
             preConfigure = "export TORCH_CUDA_ARCH_LIST=${builtins.concatStringsSep ";" gpuTargets}\n";
           };
           torch = p.pkgs.lib.makeOverridable recipe { };
-          variant = p.mkPytorchVariant {
-            gpu = "H100"; cpu = "avx";
-            pkgs = p.pkgs // { python3 = p.pkgs.python3 // { pkgs = p.pkgs.python3.pkgs // { inherit torch; }; }; };
-          };
+          python3 = p.pkgs.python3 // { pkgs = p.pkgs.python3.pkgs // { inherit torch; }; };
+          variant = p.mkPytorchVariant { gpu = "H100"; cpu = "avx"; pkgs = p.pkgs // { inherit python3; }; };
         in { inherit (variant) drvPath preConfigure; }""",
     )
     assert found["drvPath"].endswith("-2.1.2.drv")
@@ -248,8 +267,4 @@ def test_the_template_works_as_it_stands(nix: Nix, tmp_path: Path, packages: dic
         env=nix.environment(),
     )
     assert result.returncode == 0, result.stderr
-    needed = closure(json.loads(result.stdout))
-    torches = {
-        path for path in needed if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
-    }
-    assert torches == {packages[FLAGSHIP]}
+    assert torches(closure(json.loads(result.stdout))) == {packages[FLAGSHIP]}
