@@ -95,15 +95,23 @@ let
   inherit (pkgs'.stdenv.hostPlatform) system;
 
   pythonAttr = if python == null then "python3" else "python${undotted python}";
+  # A nixpkgs drops a Python package by package before it drops the interpreter.
+  hasTorch =
+    name:
+    (builtins.tryEval (pkgs'.${name}.pkgs.torch.override { inherit cudaSupport; }).drvPath).success;
+  pythons = lib.filter (name: builtins.match "python3[0-9]+" name != null && hasTorch name) (
+    lib.attrNames pkgs'
+  );
   interpreter =
     if pythonPackages != null then
       pythonPackages.python
+    # Where no Python has one it is not Python's fault, and torch itself says what it is.
+    else if python == null || pkgs' ? ${pythonAttr} && (hasTorch pythonAttr || pythons == [ ]) then
+      pkgs'.${pythonAttr}
     else
-      pkgs'.${pythonAttr} or (throw "this nixpkgs has no Python ${python}: take one of ${
-        concatStringsSep ", " (
-          lib.filter (name: builtins.match "python3[0-9]+" name != null) (lib.attrNames pkgs')
-        )
-      }");
+      throw "this nixpkgs has no torch for Python ${python}: take one of ${
+        concatMapStringsSep ", " (name: pkgs'.${name}.pythonVersion) pythons
+      }";
 
   # A scope in which whatever needs torch gets this one.
   scope = interpreter.override {

@@ -137,6 +137,18 @@ def test_another_cuda_moves_the_whole_set(nix: Nix, compiles: bool) -> None:
         assert found["broken"] is False
 
 
+def test_another_python(nix: Nix, compiles: bool) -> None:
+    name = FLAGSHIP.replace("pytorch", "pytorch-python312", 1)
+    found = nix.eval(f".#{name}", "p: { inherit (p) python pname drvPath; }")
+    assert found["python"] == "3.12"
+    assert "-python312-" in found["pname"]
+    if compiles:
+        # It has the interpreter, and no longer all that torch needs for it.
+        assert "no torch for Python 3.11: take one of 3.12, 3.13" in nix.error(
+            f".#{FLAGSHIP.replace('pytorch', 'pytorch-python311', 1)}.drvPath"
+        )
+
+
 def left_out(nix: Nix, variant: str) -> set[str]:
     """The components of PyTorch that a build is told to do without."""
     return set(re.findall(r"^ *export USE_(\w+)=0$", nix.eval(f".#{variant}.preConfigure"), re.MULTILINE))

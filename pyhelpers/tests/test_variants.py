@@ -101,6 +101,14 @@ def test_a_cuda_that_is_not_there(nix: Nix) -> None:
     assert error.startswith("this nixpkgs has no CUDA 11.0: take one of 1")
 
 
+def test_a_python_that_has_no_torch(nix: Nix) -> None:
+    for python in ("3.6", "3.77"):
+        call = f'make: (make {{ gpu = "sm90"; cpu = "avx2"; python = "{python}"; }}).drvPath'
+        assert nix.error(MAKE, call).startswith(
+            f"this nixpkgs has no torch for Python {python}: take one of 3.1"
+        )
+
+
 def test_nearest_cuda(nix: Nix) -> None:
     releases = '[ "12.8" "12.9" "13.0" "13.1" ]'
     for gpu, preferred, expected in (
