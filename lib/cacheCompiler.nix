@@ -1,4 +1,4 @@
-{ lib }:
+{ }:
 
 /**
   Shell code that puts ccache before PyTorch's compilers, with a cache on the building machine that all
@@ -29,7 +29,7 @@ let
   }/bin/ccache";
 in
 ''
-  export CCACHE_DIR=${lib.escapeShellArg directory}
+  export CCACHE_DIR="${directory}"
   if [ ! -d "$CCACHE_DIR" ] || [ ! -w "$CCACHE_DIR" ]; then
     echo "compilerCache: $CCACHE_DIR is not a directory that $(id -un) can write to in this build: make it for the group of the build users and name it in extra-sandbox-paths" >&2
     exit 1
