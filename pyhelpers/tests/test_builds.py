@@ -124,7 +124,7 @@ def test_a_cache_is_one_argument(nix: Nix) -> None:
     found = nix.eval(MAKE, call + "{ inherit (v) drvPath preConfigure name; }")
     assert found["drvPath"] != nix.eval(f".#{FLAGSHIP}.drvPath")
     assert found["name"] == nix.eval(f".#{FLAGSHIP}.name")
-    assert "export CCACHE_DIR=/var/cache/ccache" in found["preConfigure"]
+    assert 'export CCACHE_DIR="/var/cache/ccache"' in found["preConfigure"]
 
 
 @pytest.fixture
