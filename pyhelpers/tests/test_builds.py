@@ -14,18 +14,24 @@ MAKE = ".#legacyPackages.x86_64-linux.mkPytorchVariant"
 AVX2 = "-mavx2 -mfma"
 AVX512 = "-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma"
 
-# The host loop is what an instruction set changes.
+# The host loop is what an instruction set changes. Directories of headers reach nvcc in a response file.
 PROJECT = {
     "CMakeLists.txt": """
         cmake_minimum_required(VERSION 3.22)
         project(sample CXX CUDA)
         add_library(sample OBJECT host.cpp device.cu)
+        target_include_directories(sample PRIVATE .)
         set_target_properties(sample PROPERTIES POSITION_INDEPENDENT_CODE ON)
     """,
-    "host.cpp": "void scale(double *x) { for (int i = 0; i < 4096; i++) x[i] = x[i] * 3 + 1; }",
+    "scale.h": "inline void scale(double *x) { for (int i = 0; i < 4096; i++) x[i] = x[i] * 3 + 1; }",
+    "host.cpp": """
+        #include <scale.h>
+        void on_host(double *x) { scale(x); }
+    """,
     "device.cu": """
+        #include <scale.h>
         __global__ void kernel(float *x) { x[threadIdx.x] *= 2; }
-        void scale(double *x) { for (int i = 0; i < 4096; i++) x[i] = x[i] * 3 + 1; }
+        void beside_kernels(double *x) { scale(x); }
     """,
 }
 
@@ -187,10 +193,11 @@ def test_a_hit_is_what_the_compiler_gives(cache_compiler: str, tmp_path: Path) -
 
 def test_flags_for_the_host_compiler_are_told_apart(cache_compiler: str, tmp_path: Path) -> None:
     """In ccache's preprocessor mode the second of these takes the first one's object."""
-    (tmp_path / "device.cu").write_text(PROJECT["device.cu"])
+    for name, text in PROJECT.items():
+        (tmp_path / name).write_text(text)
     objects = []
     for flag in ("-mavx512f", "-mavx2"):
-        options = f"-O3 -gencode arch=compute_90,code=sm_90 -MD -MF device.d -Xcompiler {flag}"
+        options = f"-O3 -gencode arch=compute_90,code=sm_90 -I. -MD -MF device.d -Xcompiler {flag}"
         launch = f"${{CMAKE_CUDA_COMPILER_LAUNCHER//;/ }} {tool('nvcc')} -c {options} device.cu -o device.o"
         shell(f"{cache_compiler}\n{launch}", tmp_path)
         objects.append((tmp_path / "device.o").read_bytes())
