@@ -11,10 +11,13 @@ from binaries import tool
 from conftest import FLAGSHIP, Nix
 
 MAKE = ".#legacyPackages.x86_64-linux.mkPytorchVariant"
+# Where version 2 and version 1 of control groups say how much memory there may be.
+UNIFIED = "/sys/fs/cgroup/memory.max"
+LEGACY = "/sys/fs/cgroup/memory/memory.limit_in_bytes"
 AVX2 = "-mavx2 -mfma"
 AVX512 = "-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma"
 
-# The host loop is what an instruction set changes. Directories of headers reach nvcc in a response file.
+# The host loop is what an instruction set changes.
 PROJECT = {
     "CMakeLists.txt": """
         cmake_minimum_required(VERSION 3.22)
@@ -66,7 +69,8 @@ def jobs(pre_build: str, cwd: Path, cores: int, meminfo_kib: int, limit: str | N
     )
     mounts = f"mount --bind {cwd}/meminfo /proc/meminfo; mount -t tmpfs none /sys/fs/cgroup;"
     if limit is not None:
-        mounts += f"echo {limit} > /sys/fs/cgroup/memory.max;"
+        file, bytes_ = limit.split(" = ")
+        mounts += f"mkdir -p $(dirname {file}); echo {bytes_} > {file};"
     namespace = ("unshare", "--mount", "--map-root-user")
     output = shell(
         f'{mounts}\n{pre_build}\necho "jobs $MAX_JOBS"',
@@ -90,9 +94,11 @@ def jobs(pre_build: str, cwd: Path, cores: int, meminfo_kib: int, limit: str | N
         # Less than one job's memory is still one job.
         (16, 2, None, 1),
         # A container on a large machine, limited and not.
-        (64, 1024, str(16 << 30), 4),
-        (64, 1024, "max", 64),
-        (64, 15.5, str(1 << 40), 3),
+        (64, 1024, f"{UNIFIED} = {16 << 30}", 4),
+        (64, 1024, f"{UNIFIED} = max", 64),
+        (64, 15.5, f"{UNIFIED} = {1 << 40}", 3),
+        (64, 1024, f"{LEGACY} = {32 << 30}", 8),
+        (64, 1024, f"{LEGACY} = 9223372036854771712", 64),
     ],
 )
 def test_jobs_fit_the_memory(
