@@ -165,13 +165,14 @@ def two_builders(directory: Path) -> tuple[Machine, str]:
     lines = " ; ".join(
         f"ssh-ng://builder-{name} x86_64-linux {keys}/user 1 1 big-parallel" for name in BUILDERS
     )
-    coordinator = machine(directory, "coordinator", "max-jobs = 0", f"builders = {lines}")
+    coordinator = machine(directory, "coordinator")
     with contextlib.ExitStack() as stack:
         for builder, port in builders.items():
             stack.enter_context(reachable(builder, port, keys))
         started = time.monotonic()
         path = coordinator.run(
-            *("nix", "build", "--no-link", "--print-out-paths", ".#cli", *FLAKE),
+            *("nix", "build", "--max-jobs", "0", "--builders", lines),
+            *("--no-link", "--print-out-paths", ".#cli", *FLAKE),
             NIX_SSHOPTS=f"-F {keys}/config",
         ).strip()
         seconds = time.monotonic() - started
@@ -180,7 +181,7 @@ def two_builders(directory: Path) -> tuple[Machine, str]:
     for name in BUILDERS:
         names = [derivation for derivation, on in placed if on == name]
         print(f"| {name} | {len(names)} | {', '.join(names)} |")
-    print(f"\n{len(placed)} derivations in {seconds:.1f} s; the coordinator has max-jobs = 0.\n", flush=True)
+    print(f"\n{len(placed)} derivations in {seconds:.1f} s; the coordinator none.\n", flush=True)
     if {on for _, on in placed} != set(BUILDERS):
         sys.exit(f"not both builders built: {coordinator.log()[-3000:]}")
     return coordinator, path
