@@ -1,18 +1,37 @@
-"""The command line. Exit codes: 0 all right, 1 a finding, 2 a wrong call or nothing to check."""
+"""The command line. Exit codes: 0 all right, 1 a finding, 2 a wrong call or nothing to check.
 
+A command is a function here that reads its arguments, calls the module that does the work and prints.
+It imports what it needs itself, so that no command waits for another's libraries. It raises UserError
+for what the caller can mend and typer.Exit(1) for a finding.
+"""
+
+import io
+import os
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pytorch_variants.errors import UserError
+from pytorch_variants.output import console, print_error
+
+PROGRAM = "pytorch-variants"
 
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Which PyTorch a machine's hardware needs, and proof that a build is that one.",
 )
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+# The class of Typer's own complaints is click's or, in later releases, Typer's copy of it.
+_UsageError: Any = typer.BadParameter.__base__
+
+# What a shell reports of a program that SIGPIPE has ended.
+_CLOSED_PIPE = 128 + signal.SIGPIPE
 
 
 @app.command()
@@ -20,7 +39,7 @@ def verify(
     environment: Annotated[Path, typer.Argument(help="A directory with bin/python, as in result.")],
     variant: Annotated[str, typer.Option(help="The variant that it should be.")],
     origin: Annotated[str | None, typer.Option(help="How it was made, if not compiled from source.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    json: Json = False,
     output: Annotated[
         Path | None, typer.Option(help="Also write report.json and report.txt into this directory.")
     ] = None,
@@ -45,7 +64,7 @@ def verify(
     if json:
         print(to_json(report))
     else:
-        print_table(report, Console())
+        print_table(report, console())
     raise typer.Exit(0 if report.passed else 1)
 
 
@@ -60,7 +79,6 @@ def retarget(
 
     Example: pytorch-variants retarget venv/lib/python3.11/site-packages/torch --gpu h100 --in-place
     """
-    from rich.console import Console
     from rich.table import Table
 
     from pytorch_variants.hardware import parse_gpu
@@ -79,16 +97,47 @@ def retarget(
             " ".join(result.kept),
             " ".join(result.dropped),
         )
-    Console().print(table)
+    console().print(table)
+
+
+def _explain(error: Any) -> tuple[str, str]:
+    """The command and what was wrong with the call, of one of Typer's usage errors."""
+    command = error.ctx.command_path if error.ctx else PROGRAM
+    message = error.format_message().rstrip(".")
+    return command, f"{message[:1].lower()}{message[1:]}; see {command} --help"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; what the caller can mend is one line on standard error."""
+    try:
+        code = app(list(arguments) or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+        print(end="", flush=True)
+        return code or 0
+    except UserError as error:
+        print_error(PROGRAM, str(error))
+    except _UsageError as error:
+        print_error(*_explain(error))
+    except BrokenPipeError:
+        return _CLOSED_PIPE
+    except OSError as error:
+        print_error(PROGRAM, f"{error.filename or 'standard output'}: {error.strerror}")
+    except SystemExit as stop:
+        # So leave Typer and rich where the reader of a pipe has gone.
+        return _CLOSED_PIPE if stop.code == 1 else int(stop.code or 0)
+    return 2
 
 
 def main() -> None:
-    """Run the command line; what the caller can mend is one line on standard error."""
-    try:
-        app()
-    except UserError as error:
-        print(f"pytorch-variants: {error}", file=sys.stderr)
-        sys.exit(2)
+    """The program: `run` on the process's own arguments and streams."""
+    for stream in (sys.stdout, sys.stderr):
+        # Not every terminal can show what people and files can write.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = run(sys.argv[1:])
+    if code == _CLOSED_PIPE:
+        # Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":
