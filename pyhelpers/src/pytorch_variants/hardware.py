@@ -3,7 +3,8 @@
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,7 +21,8 @@ class Gpu:
 
     `name` is the part of a package's name ("sm90", "sm90a"), `capability` the compute capability
     ("9.0"), `target` what nixpkgs and PyTorch are handed ("9.0", "9.0a", "9.0+PTX"). Version bounds are
-    "major.minor" texts, None where support has not ended.
+    "major.minor" texts, None where support has not ended. `notes` has, by product, what people get wrong
+    about it.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Gpu:
     cuda_max: str | None
     cudnn_max: str | None
     pytorch_min: str
+    notes: Mapping[str, str] = field(hash=False)
 
     @property
     def number(self) -> int:
@@ -75,6 +78,7 @@ def gpus() -> dict[str, Gpu]:
             cuda_max=entry["cuda"].get("max"),
             cudnn_max=entry.get("cudnn", {}).get("max"),
             pytorch_min=entry["pytorch"]["min"],
+            notes=entry.get("notes", {}),
         )
         for name, entry in _table()["gpu"].items()
     }
@@ -105,6 +109,25 @@ def cpus() -> dict[str, Cpu]:
     }
 
 
+@cache
+def driver_floors() -> dict[str, str]:
+    """The first Linux driver that runs the programs of each CUDA major: {"12": "525", ...}.
+
+    Source: the CUDA Toolkit's release notes, minimum driver for minor version compatibility.
+    """
+    return {major: entry["driver"]["min"] for major, entry in _table()["cuda"].items()}
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers of a dotted version, to be compared: (570, 86, 15) of "570.86.15".
+
+    Raises UserError for what is no such version.
+    """
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}", text, re.ASCII):
+        raise UserError(f'"{text}" is no version; write numbers with dots, as in 570.86.15')
+    return tuple(int(part) for part in text.split("."))
+
+
 def nearest(text: str, candidates: list[str], count: int = 3) -> list[str]:
     """The candidates that are spelled most like a text, nearest first."""
     by_lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
@@ -112,7 +135,45 @@ def nearest(text: str, candidates: list[str], count: int = 3) -> list[str]:
 
 
 def _words(text: str) -> str:
-    return f" {re.sub('[-_/()]', ' ', text.lower())} "
+    """ " nvidia h 100 sxm 5 80 gb " of "NVIDIA H100-SXM5_80GB", as in lib/parseGpu.nix."""
+    return f" {' '.join(re.findall('[a-z]+|[0-9]+', text.lower()))} "
+
+
+def _mentions(text: str, part: str) -> bool:
+    return _words(part) in _words(text)
+
+
+def generation(gpu: Gpu) -> str:
+    """What people call its architecture: "Ada" for Ada Lovelace."""
+    return gpu.architecture.split()[0]
+
+
+def find_product(text: str) -> tuple[str, Gpu] | None:
+    """The product that a text names, and its architecture.
+
+    >>> find_product("NVIDIA RTX 6000 Ada Generation")[0]
+    'RTX 6000 Ada'
+
+    None if it names none, or one of another generation than it says. Raises UserError if it names several.
+    """
+    generations = {name for name in map(generation, gpus().values()) if _mentions(text, name)}
+    found = {
+        product: gpu
+        for gpu in gpus().values()
+        for product in gpu.products
+        if _mentions(text, product) and generations <= {generation(gpu)}
+    }
+    if not found:
+        return None
+    # "RTX 6000 Ada" is the longer name, so no "RTX 6000".
+    longest = max(found, key=len)
+    others = [
+        product for product, gpu in found.items() if gpu != found[longest] and not _mentions(longest, product)
+    ]
+    if others:
+        names = ", ".join(f"{product} ({found[product].name})" for product in (longest, *others))
+        raise UserError(f'"{text}" names several: {names}; write one of them')
+    return longest, found[longest]
 
 
 def parse_gpu(text: str) -> Gpu:
@@ -131,14 +192,8 @@ def parse_gpu(text: str) -> Gpu:
         re.ASCII,
     )
     if number is None:
-        products = {
-            product: gpu
-            for gpu in gpus().values()
-            for product in gpu.products
-            if _words(product) in _words(text)
-        }
-        # The longest product name wins: "RTX 6000 Ada" is not an "RTX 6000".
-        found = products[max(products, key=len)] if products else None
+        product = find_product(text)
+        found = product[1] if product else None
         suffix, ptx = "", None
     else:
         undotted, major, digit, suffix, ptx = number.groups()
