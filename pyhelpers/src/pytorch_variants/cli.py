@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.output import console, print_error
+from pytorch_variants.output import console, print_error, print_json
 
 PROGRAM = "pytorch-variants"
 
@@ -25,6 +25,15 @@ app = typer.Typer(
     help="Which PyTorch a machine's hardware needs, and proof that a build is that one.",
 )
 
+
+def complete_what(incomplete: str) -> list[str]:
+    """What a shell offers for a GPU or an instruction set."""
+    from pytorch_variants.hardware import cpus, gpus, products
+
+    names = [*gpus(), *cpus(), *products()]
+    return [name for name in names if name.lower().startswith(incomplete.lower())]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 # The class of Typer's own complaints is click's or, in later releases, Typer's copy of it.
@@ -32,6 +41,33 @@ _UsageError: Any = typer.BadParameter.__base__
 
 # What a shell reports of a program that SIGPIPE has ended.
 _CLOSED_PIPE = 128 + signal.SIGPIPE
+
+
+@app.command()
+def lookup(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT",
+            help="GPUs and instruction sets, in any spelling.",
+            autocompletion=complete_what,
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Say what the name of a GPU, an architecture or an instruction set stands for.
+
+    Example: pytorch-variants lookup "NVIDIA H100 80GB HBM3" sm_89 RTX4090 avx512
+    """
+    from pytorch_variants.lookup import find_all, to_json
+
+    matches = find_all(what)
+    if json:
+        print_json(to_json(matches))
+    else:
+        from pytorch_variants.show import print_matches
+
+        print_matches(console(), matches)
 
 
 @app.command()
