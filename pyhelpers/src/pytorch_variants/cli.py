@@ -71,6 +71,44 @@ def lookup(
 
 
 @app.command()
+def detect(
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A GPU of another machine, in any spelling; may be repeated.", autocompletion=complete_what
+        ),
+    ] = None,
+    cpuinfo: Annotated[Path | None, typer.Option(help="A copy of another machine's /proc/cpuinfo.")] = None,
+    driver: Annotated[
+        str | None, typer.Option(help="The driver's version on another machine, as in 570.86.15.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find the best variant for this machine's GPUs, driver and CPU, or for another's. 1: none runs there.
+
+    Example: pytorch-variants detect --gpu "RTX 4090" --cpuinfo cpuinfo.txt --driver 570.86.15
+    """
+    from dataclasses import asdict, replace
+
+    from pytorch_variants.advice import advise
+    from pytorch_variants.detect import find_cpu, find_gpus, name_gpus
+
+    found = name_gpus(gpu, driver) if gpu else find_gpus()
+    if driver:
+        found = replace(found, driver=driver)
+    cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
+    advice = advise(found, cpu)
+    if json:
+        machine = {**asdict(found), "cpu": {"model": cpu.model, "platform": cpu.platform}}
+        print_json({"schema": 1, "machine": machine, **asdict(advice)})
+    else:
+        from pytorch_variants.show import print_advice
+
+        print_advice(console(), advice)
+    raise typer.Exit(1 if advice.problem else 0)
+
+
+@app.command()
 def verify(
     environment: Annotated[Path, typer.Argument(help="A directory with bin/python, as in result.")],
     variant: Annotated[str, typer.Option(help="The variant that it should be.")],

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from pytorch_variants.advice import Advice
 from pytorch_variants.hardware import Cpu, Gpu
 from pytorch_variants.lookup import Match
+from pytorch_variants.names import parse_name
 
 Value = str | Sequence[str]
 
@@ -92,3 +94,17 @@ def print_matches(console: Console, matches: Sequence[Match]) -> None:
         if index:
             console.print()
         print_match(console, match)
+
+
+def print_advice(console: Console, advice: Advice) -> None:
+    """The best variant for a machine, the reasons, the second choice and what to type."""
+    second = parse_name(advice.second) if advice.second else None
+    facts = [("why" if number == 0 else "", reason) for number, reason in enumerate(advice.reasons)]
+    if second:
+        facts.append(("second", f"{second.name}, for CPUs from {' and '.join(second.cpu.first)} on"))
+    if advice.problem:
+        facts.append(("problem", advice.problem))
+    print_facts(console, advice.variant or "no variant", facts)
+    if advice.command:
+        # On one line, however narrow the terminal, to be copied.
+        console.print(Text(f"\n{advice.command}"), soft_wrap=True)
