@@ -1,6 +1,7 @@
 """Which variant is the best for a machine, and why."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,7 +41,7 @@ def _nearest_usable(name: str, capability: str, platform: str) -> _Choice:
     """
     known = [gpu for gpu in gpus().values() if platform in gpu.platforms and not gpu.is_jetson]
     older = [gpu for gpu in known if version(gpu.capability) < version(capability)]
-    unknown = f"{name} is {capability}, which the hardware table does not have"
+    unknown = f"{name}: the hardware table has no compute capability {capability}"
     if not older:
         return _Choice(None, f"{unknown}; all that it has are later: no code runs on it")
     newest = max(older, key=lambda gpu: version(gpu.capability))
@@ -129,8 +130,10 @@ def advise(found: Gpus, cpu: FoundCpu) -> Advice:
     with such a CPU.
     """
     sets = fitting(cpu)
-    choices = list(dict.fromkeys(_choose_gpu(gpu, cpu.platform) for gpu in dict.fromkeys(found.gpus)))
-    reasons = [choice.reason for choice in choices]
+    choices = {_choose_gpu(gpu, cpu.platform): count for gpu, count in Counter(found.gpus).items()}
+    reasons = [
+        f"{count} x {choice.reason}" if count > 1 else choice.reason for choice, count in choices.items()
+    ]
     if not found.gpus:
         reasons.append(f"no NVIDIA GPU ({found.source})")
     if not sets:

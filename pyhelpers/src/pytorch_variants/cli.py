@@ -92,9 +92,11 @@ def detect(
 
     from pytorch_variants.advice import advise
     from pytorch_variants.detect import find_cpu, find_gpus, name_gpus
+    from pytorch_variants.hardware import version
 
     found = name_gpus(gpu, driver) if gpu else find_gpus()
     if driver:
+        version(driver)
         found = replace(found, driver=driver)
     cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
     advice = advise(found, cpu)
@@ -106,6 +108,43 @@ def detect(
 
         print_advice(console(), advice)
     raise typer.Exit(1 if advice.problem else 0)
+
+
+@app.command("list")
+def list_variants(
+    system: Annotated[list[str] | None, typer.Option(help="x86_64-linux or aarch64-linux.")] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(help="A GPU in any spelling, or cpu for none.", autocompletion=complete_what),
+    ] = None,
+    cpu: Annotated[
+        list[str] | None, typer.Option(help="An instruction set.", autocompletion=complete_what)
+    ] = None,
+    cuda: Annotated[str | None, typer.Option(help="A CUDA release that has to target the GPU.")] = None,
+    github_matrix: Annotated[
+        bool, typer.Option("--github-matrix", help="Print one line for a GitHub Actions matrix.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the variants: a matrix if the terminal is wide enough, else their names. Options may be repeated.
+
+    Example: pytorch-variants list --system x86_64-linux --gpu H100 --gpu L40S --cuda 12.8 --github-matrix
+    """
+    from dataclasses import asdict
+
+    from pytorch_variants.matrix import entries
+
+    found = entries(system or (), gpu or (), cpu or (), cuda)
+    rows = [asdict(entry) for entry in found]
+    if github_matrix:
+        # One line: a step's output is a line of $GITHUB_OUTPUT.
+        print_json({"include": rows}, indent=None)
+    elif json:
+        print_json({"schema": 1, "variants": rows})
+    else:
+        from pytorch_variants.show import print_matrix
+
+        print_matrix(console(), found)
 
 
 @app.command()

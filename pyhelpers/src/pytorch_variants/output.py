@@ -16,9 +16,9 @@ def console() -> "Console":
     return Console(highlight=False)
 
 
-def print_json(data: Any) -> None:
+def print_json(data: Any, indent: int | None = 2) -> None:
     """One JSON document on standard output, of dicts, lists, tuples, texts and numbers."""
-    print(json.dumps(data, indent=2))
+    print(json.dumps(data, indent=indent))
 
 
 def print_error(command: str, message: str) -> None:

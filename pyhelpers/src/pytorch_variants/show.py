@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.text import Text
 
 from pytorch_variants.advice import Advice
-from pytorch_variants.hardware import Cpu, Gpu
+from pytorch_variants.hardware import Cpu, Gpu, generation, gpus
 from pytorch_variants.lookup import Match
+from pytorch_variants.matrix import Entry
 from pytorch_variants.names import parse_name
 
 Value = str | Sequence[str]
@@ -108,3 +109,29 @@ def print_advice(console: Console, advice: Advice) -> None:
     if advice.command:
         # On one line, however narrow the terminal, to be copied.
         console.print(Text(f"\n{advice.command}"), soft_wrap=True)
+
+
+def print_matrix(console: Console, entries: Sequence[Entry]) -> None:
+    """The variants as a table of GPUs and instruction sets; where it does not fit, the names, one a line."""
+    # Half of a lookup's time.
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    by_pair = {(entry.gpu, entry.cpu): entry for entry in entries}
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="dim")
+    sets = list(dict.fromkeys(entry.cpu for entry in entries))
+    for name in sets:
+        table.add_column(name, justify="center", no_wrap=True)
+    mark = "✓" if console.encoding.startswith("utf") else "x"
+    for name in dict.fromkeys(entry.gpu for entry in entries):
+        marks = [mark if (name, cpu) in by_pair else "" for cpu in sets]
+        table.add_row(name, generation(gpus()[name]) if name in gpus() else "no GPU", *marks)
+    unbounded = console.options.update(max_width=1000)
+    if console.is_terminal and Measurement.get(console, unbounded, table).maximum <= console.width:
+        console.print(table)
+        console.print(f"{len(entries)} variants, the first is {entries[0].name}", style="dim")
+    else:
+        for entry in entries:
+            print(entry.name)
