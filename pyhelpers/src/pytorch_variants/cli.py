@@ -95,7 +95,7 @@ def detect(
     from pytorch_variants.hardware import version
 
     found = name_gpus(gpu, driver) if gpu else find_gpus()
-    if driver:
+    if driver is not None:
         version(driver)
         found = replace(found, driver=driver)
     cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()

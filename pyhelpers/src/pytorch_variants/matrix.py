@@ -56,7 +56,7 @@ def entries(
     in_systems = {_read_system(text) for text in system}
     in_gpus = {text if text == "cpu" else parse_gpu(text).name for text in gpu}
     in_cpus = {parse_cpu(text).name for text in cpu}
-    release = _read_cuda(cuda) if cuda else None
+    release = None if cuda is None else _read_cuda(cuda)
     found = [
         Entry(
             name=variant.name.replace("-", f"-cuda{release.replace('.', '_')}-", 1)
