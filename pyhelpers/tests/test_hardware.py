@@ -33,8 +33,58 @@ SPELLINGS = {
     "Tesla P40": "6.1",
     "NVIDIA GH200 480GB": "9.0",
     "NVIDIA RTX PRO 6000 Blackwell Server Edition": "12.0",
+    "RTX4090": "8.9",
+    "rtx-3060ti": "8.6",
+    "GTX1080Ti": "6.1",
+    "A100-SXM4-80GB": "8.0",
+    "A100X": "8.0",
+    "A10": "8.6",
+    "NVIDIA A10G": "8.6",
+    "GRID V100D-8Q": "7.0",
+    "NVIDIA L40S-48Q": "8.9",
+    "Quadro RTX 4000": "7.5",
+    "NVIDIA RTX 4000 Ada Generation": "8.9",
+    "NVIDIA RTX 4000 SFF Ada Generation": "8.9",
+    "NVIDIA RTX PRO 4000 Blackwell": "12.0",
+    "NVIDIA RTX PRO 3000 Blackwell Generation Laptop GPU": "12.0",
+    "Quadro RTX 3000 with Max-Q Design": "7.5",
+    "NVIDIA RTX A2000 8GB Laptop GPU": "8.6",
+    "NVIDIA H100 NVL": "9.0",
+    "NVIDIA H100 PCIe": "9.0",
+    "NVIDIA B200": "10.0",
+    "NVIDIA GB200": "10.0",
+    "NVIDIA B300 SXM6 AC": "10.3",
+    "Tesla T4": "7.5",
+    "NVIDIA TITAN V": "7.0",
+    "NVIDIA TITAN X (Pascal)": "6.1",
+    "NVIDIA TITAN Xp": "6.1",
+    "Orin (nvgpu)": "8.7",
+    "NVIDIA Thor": "11.0",
+    "NVIDIA GB10": "12.1",
 }
-WRONG = ["", " ", "sm91", "9.1", "H10", "sm_", "sm90b", "8.9a", "9.0f", "1000", "90x", "sm90 avx512", "٩٠"]
+WRONG = [
+    "",
+    " ",
+    "sm91",
+    "9.1",
+    "H10",
+    "sm_",
+    "sm90b",
+    "8.9a",
+    "9.0f",
+    "1000",
+    "90x",
+    "sm90 avx512",
+    "٩٠",
+    "GeForce GTX TITAN X",
+    "Tesla P100-PCIE-16GB",
+    "RTX 6000 Blackwell",
+    "RTX A6000 Ada",
+    "H100 A100",
+    "RTX 4090 and RTX 3090",
+    "NVIDIA Graphics Device",
+    "Ampere",
+]
 
 
 def nix_string(text: str) -> str:
@@ -72,7 +122,7 @@ def test_spellings(text: str, target: str) -> None:
 
 @pytest.mark.parametrize("text", WRONG)
 def test_wrong_spellings_name_candidates(text: str) -> None:
-    with pytest.raises(UserError, match=r"nearest|write sm"):
+    with pytest.raises(UserError, match=r"nearest|write sm|names several"):
         parse_gpu(text)
 
 
