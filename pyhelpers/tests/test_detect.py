@@ -14,7 +14,7 @@ import pytest
 from commands import call, is_refused, program
 from conftest import ROOT, Nix
 from cpus import GENERATIONS, Generation
-from test_hardware import MACROS
+from test_instruction_sets import macro
 
 from pytorch_variants.advice import _driver, advise, fitting
 from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus, find_cpu, parse_cpuinfo, parse_smi
@@ -54,11 +54,7 @@ def test_gcc_knows_the_generation_by_the_same_flags(generation: Generation) -> N
     ).stdout
     macros = {line.split()[1] for line in output.splitlines()}
     of_table = {flag for one in cpus().values() if "x86_64-linux" in one.platforms for flag in one.cpuinfo}
-    in_gcc = {
-        flag
-        for flag in of_table
-        if f"__{MACROS.get(flag, flag.upper().replace('AVX512_', 'AVX512'))}__" in macros
-    }
+    in_gcc = {flag for flag in of_table if macro("x86_64", flag) in macros}
     assert in_gcc == of_table & set(generation.flags.split())
 
 
