@@ -4,7 +4,7 @@
   python,
 }:
 
-# A wheel or a source tree, installed by pip and byte-compiled: whoever imports it as root must not
+# A wheel, a source archive or a source tree, installed by pip and byte-compiled: whoever imports it as root must not
 # write into the store.
 {
   pname,
@@ -30,7 +30,7 @@ stdenv.mkDerivation (
     PYTHONPATH = lib.concatMapStringsSep ":" (package: "${package}/${python.sitePackages}") build-system;
     buildCommand = ''
       site=$out/${python.sitePackages}
-      # A wheel has to go by its own name, and a source tree has to be writable.
+      # A wheel or an archive has to go by its own name, and a source tree has to be writable.
       if [ -f "$src" ]; then
         wheel=$(basename "$src")
         ln -s "$src" "./''${wheel#*-}"
