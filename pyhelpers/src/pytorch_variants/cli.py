@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pytorch_variants import cli_lock
 from pytorch_variants.errors import UserError
 from pytorch_variants.output import console, print_error
 
@@ -24,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Which PyTorch a machine's hardware needs, and proof that a build is that one.",
 )
+
+app.add_typer(cli_lock.app, name="lock")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 

@@ -1,0 +1,88 @@
+"""Nix, asked through its command line."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_variants.errors import UserError
+
+# The evaluation cache remembers that there was an error and not which.
+_OPTIONS = ("--extra-experimental-features", "nix-command flakes", "--option", "eval-cache", "false")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _last_error(messages: str) -> str:
+    """The line of Nix's messages that says what was wrong."""
+    errors = re.findall(r"^ *error: *(?:\n+ *)?(\S.*)$", _COLOUR.sub("", messages), re.MULTILINE)
+    return errors[-1] if errors else "nix failed and did not say why"
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Nix's programs to its end. Raises UserError where there is none."""
+    try:
+        return subprocess.run(
+            [program, *arguments], capture_output=True, text=True, errors="replace", check=False
+        )
+    except FileNotFoundError:
+        raise UserError(
+            f"no {program} on PATH: install Nix 2.18 or later (https://nixos.org/download)"
+        ) from None
+
+
+def nix(*arguments: str, messages: bool = False) -> str:
+    """Standard output of a nix command, or what it says on standard error.
+
+    Raises UserError with the last line of Nix's error.
+    """
+    result = run("nix", *_OPTIONS, *arguments)
+    if result.returncode:
+        raise UserError(_last_error(result.stderr))
+    return result.stderr if messages else result.stdout
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'["\\$]', r"\\\g<0>", text) + '"'
+
+
+def evaluate(function: str, **arguments: str) -> Any:
+    """The value of a Nix function, called with texts. Raises UserError."""
+    texts = " ".join(f"{name} = {_quoted(value)};" for name, value in arguments.items())
+    return json.loads(nix("eval", "--json", "--impure", "--expr", f"({function}) {{ {texts} }}"))
+
+
+def store(*arguments: str) -> list[str]:
+    """The lines that nix-store prints. Raises UserError."""
+    result = run("nix-store", *arguments)
+    if result.returncode:
+        raise UserError(_last_error(result.stderr))
+    return result.stdout.splitlines()
+
+
+def fixed_path(name: str, nar_hash: str) -> Path:
+    """The store path of a tree with this SHA-256 (SRI), whether it is there or not."""
+    [path] = store("--print-fixed-path", "--recursive", "sha256", nar_hash, name)
+    return Path(path)
+
+
+def closure(derivation: str) -> set[str]:
+    """Every derivation that one needs to be built, itself among them."""
+    return {path for path in store("--query", "--requisites", derivation) if path.endswith(".drv")}
+
+
+def derivations(paths: Iterable[str]) -> Mapping[str, Any]:
+    """What `nix derivation show` says of derivations, by path."""
+    # There can be more of them than a command line holds.
+    result = subprocess.run(
+        ["nix", *_OPTIONS, "derivation", "show", "--stdin"],
+        input="\n".join(paths),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise UserError(_last_error(result.stderr))
+    shown: Mapping[str, Any] = json.loads(result.stdout)
+    return shown
