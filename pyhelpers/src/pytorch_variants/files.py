@@ -1,8 +1,27 @@
-"""Writing a file so that nobody ever finds half of it."""
+"""Files of JSON, and writing a file so that nobody ever finds half of it."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from pytorch_variants.errors import UserError
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises UserError if that is no JSON in UTF-8, and OSError."""
+    try:
+        data = json.loads(path.read_bytes())
+        # Escapes can spell what is no text.
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeError:
+        problem = "not UTF-8"
+    except (ValueError, RecursionError):
+        problem = "not JSON"
+    else:
+        return data
+    raise UserError(f"{path}: {problem}; restore it (git checkout)")
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -56,7 +56,7 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
         date = injector.get_github_api().get_commit_date(repository, rev)
     except FileNotFoundError as error:
         raise UserError(f"no {error.filename} on PATH: install it") from None
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"GitHub does not say when {rev} is of ({error}): check the network") from None
     if date is None:
         raise UserError(

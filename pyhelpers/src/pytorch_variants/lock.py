@@ -1,5 +1,6 @@
 """What the pins of a flake give, and other pins for it."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,6 @@ def _reference(original: Mapping[str, Any]) -> str:
 
 def _stored_versions(nar_hash: object) -> tuple[Versions | None, str]:
     """The versions that an input in the store gives, and if there are none the reason."""
-    if not isinstance(nar_hash, str):
-        return None, "it has no hash to find it in the store by"
     try:
         tree = nix.fixed_path("source", nar_hash)
         if not tree.exists():
@@ -92,6 +91,14 @@ def _stored_versions(nar_hash: object) -> tuple[Versions | None, str]:
     except UserError as error:
         return None, str(error)
     return found, "" if found else "not a package set"
+
+
+# The last second of the year 9999: what is later is no date to Python.
+_LAST = 253402300799
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def show(lock: lockfile.Lock, nixpkgs: Path | None = None) -> list[Pin]:
@@ -111,9 +118,9 @@ def show(lock: lockfile.Lock, nixpkgs: Path | None = None) -> list[Pin]:
             Pin(
                 name=name,
                 reference=_reference(node["original"]),
-                rev=locked.get("rev"),
-                nar_hash=locked.get("narHash"),
-                last_modified=date if isinstance(date, int) else None,
+                rev=_text(locked.get("rev")),
+                nar_hash=_text(locked.get("narHash")),
+                last_modified=date if type(date) is int and 0 <= date <= _LAST else None,
                 versions=found,
                 note=note,
             )
@@ -165,15 +172,17 @@ def _repository(name: str, node: Mapping[str, Any], to: str | None) -> tuple[str
     if "rev" in original:
         raise UserError(f"{name}: flake.nix itself names the revision {original['rev']}; change it there")
     owner, repo = locked.get("owner"), locked.get("repo")
-    if not isinstance(owner, str) or not isinstance(repo, str):
-        raise UserError(f"{name}: flake.lock names no owner or repository of it; {by_hand}")
-    return owner, repo, to or original.get("ref")
+    if not all(re.fullmatch("[A-Za-z0-9._-]+", str(part)) for part in (owner, repo)):
+        raise UserError(
+            f"{name}: {owner}/{repo} is no repository of GitHub's; restore flake.lock (git checkout)"
+        )
+    return str(owner), str(repo), to or original.get("ref")
 
 
 def _fetched_versions(owner: str, repo: str, locked: Mapping[str, Any]) -> Versions | None:
     """What the pinned revision gives, fetched if the store has not got it."""
-    tree = nix.fixed_path("source", str(locked.get("narHash")))
     try:
+        tree = nix.fixed_path("source", locked.get("narHash"))
         if not tree.exists():
             github.prefetch(owner, repo, str(locked.get("rev")))
         return versions(tree) if tree.exists() else None

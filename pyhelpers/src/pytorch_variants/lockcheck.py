@@ -1,7 +1,5 @@
 """Whether flake.lock is that of flake.nix, whole, and gives what is required; the embedded set's pins too."""
 
-import base64
-import binascii
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +11,7 @@ from packaging.requirements import Requirement
 from pytorch_variants import nix
 from pytorch_variants.errors import UserError
 from pytorch_variants.lockfile import Lock
-from pytorch_variants.packageset import unmet, versions
+from pytorch_variants.packageset import meets, unmet, versions
 from pytorch_variants.report import Finding, expect
 
 # flake.nix's own inputs, as Nix reads them: by attributes or by URL, and those that are only named by the
@@ -72,21 +70,10 @@ def _against_flake(lock: Lock) -> Iterator[Finding]:
                 yield expect("follows", "/".join(target), found, f"{name}/{nested}")
 
 
-def is_sri(text: object) -> bool:
-    """Whether it is a SHA-256 of 32 bytes in SRI form, the only one that Nix writes into a lock."""
-    if not isinstance(text, str) or not text.startswith("sha256-"):
-        return False
-    try:
-        digest = base64.b64decode(text.removeprefix("sha256-"), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return len(digest) == 32
-
-
 def _well_formed(name: str, locked: Mapping[str, Any]) -> Iterator[Finding]:
     """The hashes and the date of one locked reference."""
     sri = locked.get("narHash")
-    yield Finding("ok" if is_sri(sri) else "wrong", "narHash", "SHA-256, SRI", str(sri), name)
+    yield Finding("ok" if nix.is_sri(sri) else "wrong", "narHash", "SHA-256, SRI", str(sri), name)
     if "rev" in locked or locked.get("type") in ("git", "github", "gitlab", "sourcehut"):
         rev = locked.get("rev")
         well = isinstance(rev, str) and re.fullmatch("[0-9a-f]{40}", rev)
@@ -104,7 +91,7 @@ def _requirements(requirements: Sequence[Requirement], lock: Lock, path: Path | 
     node = lock.own().get("nixpkgs")
     if node is None:
         raise UserError(f"{lock.path}: no input nixpkgs to require versions of")
-    tree = path or nix.fixed_path("source", str(node["locked"].get("narHash")))
+    tree = path or nix.fixed_path("source", node["locked"].get("narHash"))
     if not tree.exists():
         raise UserError(
             "the pinned nixpkgs is not in the store, so what it gives cannot be checked: "
@@ -117,29 +104,16 @@ def _requirements(requirements: Sequence[Requirement], lock: Lock, path: Path | 
         yield Finding("wrong" if lines else "ok", "requirement", str(requirement), str(version), "nixpkgs")
 
 
-def _whole(name: str, pin: Any, names: set[str]) -> str | None:
+def _problem(pin: Mapping[str, Any], names: set[str]) -> str | None:
     """What is wrong with the pin of one file."""
-    match pin:
-        case {
-            "version": str(version),
-            "file": str(file),
-            "sha256": str(digest),
-            "size": int(size),
-            "requires": list(needs),
-        }:
-            if not re.fullmatch("[0-9a-f]{64}", digest):
-                return f"its SHA-256 is {digest!r}"
-            if version not in file or not file.endswith((".whl", ".tar.gz")):
-                return f"its file is {file!r}, of version {version}"
-            if size <= 0 or isinstance(size, bool):
-                return f"its size is {size}"
-            missing = {need for need in needs if need not in names}
-            return (
-                f"it requires {', '.join(map(str, sorted(missing, key=str)))}, not pinned"
-                if missing
-                else None
-            )
-    return "fields are missing or not of their type"
+    if not re.fullmatch("[0-9a-f]{64}", pin["sha256"]):
+        return f"its SHA-256 is {pin['sha256']!r}"
+    if pin["version"] not in pin["file"] or not pin["file"].endswith((".whl", ".tar.gz")):
+        return f"its file is {pin['file']!r}, of version {pin['version']}"
+    if type(pin["size"]) is not int or pin["size"] <= 0:
+        return f"its size is {pin['size']}"
+    missing = ", ".join(sorted(set(pin["requires"]) - names))
+    return f"it requires {missing}, not pinned" if missing else None
 
 
 def check_wheels(pins: Mapping[str, Any]) -> Iterator[Finding]:
@@ -147,30 +121,17 @@ def check_wheels(pins: Mapping[str, Any]) -> Iterator[Finding]:
     wanted = [Requirement(text) for text in (*pins["requirements"], *pins["sources"])]
     for python, wheels in pins["pythons"].items():
         problems = [
-            f"{name}: {problem}"
-            for name, pin in wheels.items()
-            if (problem := _whole(name, pin, set(wheels))) is not None
+            f"{name}: {problem}" for name, pin in wheels.items() if (problem := _problem(pin, set(wheels)))
         ]
-        expected = f"{len(wheels)} whole pins"
-        yield Finding(
-            "wrong" if problems else "ok", "wheels", expected, "; ".join(problems) or expected, python
-        )
-        unfulfilled = [
+        whole = f"{len(wheels)} whole pins"
+        yield expect("wheels", whole, "; ".join(problems) or whole, python)
+        missed = ", ".join(
             str(requirement)
             for requirement in wanted
-            if not requirement.specifier.contains(
-                str(wheels.get(requirement.name, {}).get("version", "0")), prereleases=True
-            )
-            or requirement.name not in wheels
-        ]
-        found = ", ".join(unfulfilled)
-        yield Finding(
-            "wrong" if found else "ok",
-            "requirements",
-            f"{len(wanted)} met",
-            f"not met: {found}" if found else f"{len(wanted)} met",
-            python,
+            if requirement.name not in wheels or not meets(requirement, wheels[requirement.name]["version"])
         )
+        met = f"{len(wanted)} met"
+        yield expect("requirements", met, f"not met: {missed}" if missed else met, python)
 
 
 def check(lock: Lock, requirements: Sequence[Requirement], nixpkgs: Path | None) -> list[Finding]:

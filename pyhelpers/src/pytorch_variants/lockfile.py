@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.files import replace_text
+from pytorch_variants.files import read_json, replace_text
 from pytorch_variants.hardware import nearest
 
 # Of Nix 2.4 and later. The versions 5 and 6 are read by Nix and differ in nothing that is read here.
@@ -71,13 +71,8 @@ def read(directory: Path) -> Lock:
         raise UserError(f"{directory}: no flake.nix there; write --flake and a flake's directory")
     if not path.exists():
         raise UserError(f"{path}: not there; nix flake lock {directory} writes it")
-    try:
-        data = json.loads(path.read_bytes())
-        problem = _problem(data)
-    except UnicodeDecodeError:
-        problem = "not UTF-8"
-    except (ValueError, RecursionError):
-        problem = "not JSON"
+    data = read_json(path)
+    problem = _problem(data)
     if problem:
         raise UserError(f"{path}: {problem}; restore it (git checkout), or nix flake lock writes it anew")
     return Lock(path, data)

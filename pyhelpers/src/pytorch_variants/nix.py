@@ -1,5 +1,6 @@
 """Nix, asked through its command line."""
 
+import base64
 import json
 import re
 import subprocess
@@ -61,9 +62,21 @@ def store(*arguments: str) -> list[str]:
     return result.stdout.splitlines()
 
 
-def fixed_path(name: str, nar_hash: str) -> Path:
-    """The store path of a tree with this SHA-256 (SRI), whether it is there or not."""
-    [path] = store("--print-fixed-path", "--recursive", "sha256", nar_hash, name)
+def is_sri(text: object) -> bool:
+    """Whether it is a SHA-256 of 32 bytes in SRI form, the only one that Nix writes into a lock."""
+    if not isinstance(text, str) or not text.startswith("sha256-"):
+        return False
+    try:
+        return len(base64.b64decode(text.removeprefix("sha256-"), validate=True)) == 32
+    except ValueError:
+        return False
+
+
+def fixed_path(name: str, nar_hash: object) -> Path:
+    """The store path of a tree with this SHA-256 (SRI), whether it is there or not. Raises UserError."""
+    if not is_sri(nar_hash):
+        raise UserError(f"{nar_hash}: not a SHA-256 in SRI form, which begins with sha256-")
+    [path] = store("--print-fixed-path", "--recursive", "sha256", str(nar_hash), name)
     return Path(path)
 
 

@@ -81,6 +81,14 @@ def parse_requirement(text: str) -> Requirement:
     return requirement
 
 
+def meets(requirement: Requirement, version: str) -> bool:
+    """Whether a version, a pre-release too, is one of those required; what has no order is not."""
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
+
+
 def unmet(found: Versions | None, requirements: Iterable[Requirement]) -> Iterator[str]:
     """A line for each requirement that the versions do not meet; what is not known does not meet any."""
     known = asdict(found) if found else {}
@@ -88,7 +96,7 @@ def unmet(found: Versions | None, requirements: Iterable[Requirement]) -> Iterat
         version = known.get(requirement.name)
         if version is None:
             yield f"{requirement} is required, and which {requirement.name} this gives is not known"
-        elif not requirement.specifier.contains(version, prereleases=True):
+        elif not meets(requirement, version):
             yield f"{requirement} is required, and this gives {version}"
 
 

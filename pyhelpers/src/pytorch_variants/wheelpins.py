@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.files import replace_text
+from pytorch_variants.files import read_json, replace_text
 from pytorch_variants.retarget import architectures
 
 # glibc 2.28 is that of PyTorch's own build machines; older tags are what NVIDIA's wheels still carry.
@@ -111,15 +111,48 @@ def gpu_targets(torch_pin: Mapping[str, Any], minor: int) -> list[str]:
         return [f"{arch // 10}.{arch % 10}" for arch in architectures(Path(scratch) / "torch")]
 
 
+def _is_pin(pin: object) -> bool:
+    match pin:
+        case {"version": str(), "file": str(), "sha256": str(), "size": int(), "requires": list(requires)}:
+            return all(isinstance(name, str) for name in requires)
+    return False
+
+
+def _is_environment(wheels: object) -> bool:
+    return isinstance(wheels, dict) and "torch" in wheels and all(map(_is_pin, wheels.values()))
+
+
+def _are_pins(data: object) -> bool:
+    match data:
+        case {
+            "requirements": list(requirements),
+            "sources": list(sources),
+            "cuda": str(),
+            "gpuTargets": list(),
+            "pythons": dict(pythons),
+        }:
+            return bool(pythons) and all(
+                [
+                    *(isinstance(text, str) for text in (*requirements, *sources)),
+                    *(re.fullmatch("python3[0-9]+", name) for name in pythons),
+                    *(_is_environment(wheels) for wheels in pythons.values()),
+                ]
+            )
+    return False
+
+
 def read(path: Path) -> dict[str, Any]:
-    """The pins that the file holds. Raises UserError if they are none."""
+    """The pins that the file holds, each field of its type. Raises UserError if it does not, and OSError."""
+    data = read_json(path)
     try:
-        pins = json.loads(path.read_bytes())
-        if pins["pythons"].keys() and all(wheels["torch"] for wheels in pins["pythons"].values()):
-            return dict(pins)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        pass
-    raise UserError(f"{path}: not the pins of wheels; restore it (git checkout {path})")
+        if _are_pins(data):
+            for text in (*data["requirements"], *data["sources"]):
+                Requirement(text)
+            return dict(data)
+        problem = "not the pins of wheels"
+    except InvalidRequirement:
+        problem = f"{text!r} is no requirement"
+    raise UserError(f"{path}: {problem}; restore it (git checkout)")
 
 
 def renewed(pins: Mapping[str, Any]) -> dict[str, Any]:
