@@ -30,7 +30,7 @@ stdenv.mkDerivation (
     PYTHONPATH = lib.concatMapStringsSep ":" (package: "${package}/${python.sitePackages}") build-system;
     buildCommand = ''
       site=$out/${python.sitePackages}
-      # A wheel or an archive has to go by its own name, and a source tree has to be writable.
+      # A wheel has to go by its own name, and a source tree has to be writable.
       if [ -f "$src" ]; then
         wheel=$(basename "$src")
         ln -s "$src" "./''${wheel#*-}"

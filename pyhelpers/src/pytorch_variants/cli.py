@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pytorch_variants import cli_lock
+from pytorch_variants import cli_lock, cli_plan
 from pytorch_variants.errors import UserError
 from pytorch_variants.output import console, print_error
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_lock.app, name="lock")
+app.command()(cli_plan.plan)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 

@@ -4,7 +4,8 @@ import base64
 import json
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +86,45 @@ def closure(derivation: str) -> set[str]:
     return {path for path in store("--query", "--requisites", derivation) if path.endswith(".drv")}
 
 
-def derivations(paths: Iterable[str]) -> Mapping[str, Any]:
-    """What `nix derivation show` says of derivations, by path."""
-    # There can be more of them than a command line holds.
-    result = subprocess.run(
-        ["nix", *_OPTIONS, "derivation", "show", "--stdin"],
-        input="\n".join(paths),
-        capture_output=True,
-        text=True,
-        check=False,
+def rebuilt(derivation: str, stock: str) -> set[str]:
+    """The derivations that one needs and another does not, so that a cache of the other lacks them."""
+    return closure(derivation) - closure(stock)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What is read of a derivation: store paths in full, and the attributes that its builder sees.
+
+    `fixed` says whether the hash of its output is known beforehand, as that of a download is.
+    """
+
+    fixed: bool
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    attributes: Mapping[str, Any]
+
+
+def _in_store(path: str) -> str:
+    return path if path.startswith("/") else f"/nix/store/{path}"
+
+
+def _derivation(shown: Mapping[str, Any]) -> Derivation:
+    inputs = shown["inputDrvs"] if "inputDrvs" in shown else shown["inputs"]["drvs"]
+    attributes = shown.get("structuredAttrs") or shown["env"]
+    if "__json" in attributes:
+        attributes = json.loads(attributes["__json"])
+    outputs = shown["outputs"].values()
+    return Derivation(
+        fixed=any("hash" in output for output in outputs),
+        inputs=frozenset(map(_in_store, inputs)),
+        outputs=frozenset(_in_store(output["path"]) for output in outputs if "path" in output),
+        attributes=attributes,
     )
-    if result.returncode:
-        raise UserError(_last_error(result.stderr))
-    shown: Mapping[str, Any] = json.loads(result.stdout)
-    return shown
+
+
+def derivations(root: str) -> dict[str, Derivation]:
+    """A derivation and all that it needs, by path. Raises UserError."""
+    shown = json.loads(nix("derivation", "show", "--recursive", root))
+    # Later releases of Nix say which form this is, and leave the store's directory out.
+    shown = shown.get("derivations", shown)
+    return {_in_store(path): _derivation(derivation) for path, derivation in shown.items()}
