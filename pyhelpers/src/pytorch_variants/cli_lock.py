@@ -124,7 +124,9 @@ def update(
         change = lock.prepare_wheels(lock.wheels_file(flake), requirements, allow_downgrade)
     else:
         file = lockfile.read(flake)
-        change = lock.prepare(file, name or _only_input(file), to, requirements, allow_downgrade)
+        change = lock.prepare(
+            file, _only_input(file) if name is None else name, to, requirements, allow_downgrade
+        )
     if not change.objections and change.changes:
         change.apply()
     if json:

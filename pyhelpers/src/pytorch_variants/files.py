@@ -12,7 +12,7 @@ from pytorch_variants.errors import UserError
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises UserError if that is no JSON in UTF-8, and OSError."""
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(path.read_bytes().decode())
         # Escapes can spell what is no text.
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeError:

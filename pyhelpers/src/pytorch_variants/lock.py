@@ -172,7 +172,7 @@ def _repository(name: str, node: Mapping[str, Any], to: str | None) -> tuple[str
     if "rev" in original:
         raise UserError(f"{name}: flake.nix itself names the revision {original['rev']}; change it there")
     owner, repo = locked.get("owner"), locked.get("repo")
-    if not all(re.fullmatch("[A-Za-z0-9._-]+", str(part)) for part in (owner, repo)):
+    if not all(isinstance(part, str) and re.fullmatch("[A-Za-z0-9._-]+", part) for part in (owner, repo)):
         raise UserError(
             f"{name}: {owner}/{repo} is no repository of GitHub's; restore flake.lock (git checkout)"
         )

@@ -19,7 +19,7 @@ from pytorch_variants.names import parse_name
 _WHEEL_HOURS = (187 / 3600, 30 / 3600)
 _WHEEL_BASIS = "measured on 2 cores: 3 min 7 s with all wheels to fetch, half a minute without"
 
-# 1 h 20 min on 10 cores, for the architectures of a release; one architecture takes less, later releases more.
+# 1 h 20 min on 10 cores, for a release's architectures; one takes less, later releases more.
 _CORE_HOURS = 13.3
 _COMPILED_BASIS = (
     f"about {_CORE_HOURS} core-hours, as conda-forge's build of seven architectures took in 2021 "
@@ -211,8 +211,11 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     Nix asks its binary caches, where there are any; without a network what they have counts as to be
     built. Raises UserError with Nix's own last line where the variant cannot be evaluated.
     """
-    if parse_name(variant).package != "pytorch":
-        raise UserError(f"{variant}: built on PyTorch; plan that, as in {variant.replace('vision', '')}")
+    package = parse_name(variant).package
+    if package != "pytorch":
+        raise UserError(
+            f"{variant}: plan the PyTorch that it is built on, pytorch{variant.removeprefix(package)}"
+        )
     if not (flake / "flake.nix").exists():
         raise UserError(f"{flake}: no flake.nix there; write --flake and the directory of pytorch-variants")
     options = [*overrides(flake, package_set), "--accept-flake-config"]
