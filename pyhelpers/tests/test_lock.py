@@ -13,29 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import call
 from conftest import ROOT
 from loopback import GitHub, git, serve
 
 from pytorch_variants import lockfile
-from pytorch_variants.cli import run
 
 REPOSITORY = "acme/packages"
 WHEELS = Path(REPOSITORY) / "wheels.json"
 FIRST, SECOND = 1700000000, 1710000000
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command: its exit code, standard output and standard error."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 @pytest.fixture
@@ -111,7 +97,7 @@ def locked(flake: Path) -> dict[str, Any]:
     return node
 
 
-def test_an_update_writes_what_nix_writes(github: GitHub, flake: Path, tmp_path: Path, call: Call) -> None:
+def test_an_update_writes_what_nix_writes(github: GitHub, flake: Path, tmp_path: Path) -> None:
     rev = newer_torch(github)
     shutil.copytree(flake, tmp_path / "nix")
     nix_flake("update", "--flake", f"path:{tmp_path / 'nix'}")
@@ -126,7 +112,7 @@ def test_an_update_writes_what_nix_writes(github: GitHub, flake: Path, tmp_path:
     assert f"github.com /{REPOSITORY}/archive/{rev}.tar.gz" in github.requests
 
 
-def test_what_is_written_is_in_the_store(github: GitHub, flake: Path, call: Call) -> None:
+def test_what_is_written_is_in_the_store(github: GitHub, flake: Path) -> None:
     """So that what the new pin gives is shown, and built, without another download."""
     newer_torch(github)
     assert call("lock", "update", "--flake", flake)[0] == 0
@@ -140,7 +126,7 @@ def test_what_is_written_is_in_the_store(github: GitHub, flake: Path, call: Call
     assert github.requests == []
 
 
-def test_up_to_date(flake: Path, call: Call) -> None:
+def test_up_to_date(flake: Path) -> None:
     before = (flake / "flake.lock").stat()
     code, text, _ = call("lock", "update", "--flake", flake)
     assert code == 0
@@ -149,7 +135,7 @@ def test_up_to_date(flake: Path, call: Call) -> None:
 
 
 @pytest.mark.parametrize("kind", ["branch", "slashed branch", "tag", "annotated tag", "revision"])
-def test_to(github: GitHub, flake: Path, call: Call, kind: str) -> None:
+def test_to(github: GitHub, flake: Path, kind: str) -> None:
     tree = github.root / REPOSITORY
     to = {"branch": "stable", "slashed branch": "release/26.05", "tag": "v1", "annotated tag": "v2"}.get(kind)
     if kind in ("branch", "slashed branch"):
@@ -186,7 +172,7 @@ def test_to(github: GitHub, flake: Path, call: Call, kind: str) -> None:
     ids=["torch", "cuda", "python", "no order"],
 )
 def test_a_regression_is_refused_unless_told(
-    github: GitHub, flake: Path, call: Call, file: str, old: str, new: str, line: str | None
+    github: GitHub, flake: Path, file: str, old: str, new: str, line: str | None
 ) -> None:
     if line is None:
         # A Python that the pins have, but older: the first commit has to be of a later one.
@@ -203,7 +189,7 @@ def test_a_regression_is_refused_unless_told(
     assert locked(flake)["lastModified"] == SECOND
 
 
-def test_what_is_replaced_is_fetched_to_be_compared_with(github: GitHub, flake: Path, call: Call) -> None:
+def test_what_is_replaced_is_fetched_to_be_compared_with(github: GitHub, flake: Path) -> None:
     """The pinned tree is not in the store; Nix fetched it only as far as its hash needs it."""
     first = json.loads((flake / "flake.lock").read_text())
     # A commit that no store has: nothing has ever been unpacked from it.
@@ -240,9 +226,7 @@ def test_what_is_replaced_is_fetched_to_be_compared_with(github: GitHub, flake: 
         (["cuda>=12.10"], ["cuda>=12.10"]),
     ],
 )
-def test_requirements(
-    github: GitHub, flake: Path, call: Call, requirements: list[str], unmet: list[str]
-) -> None:
+def test_requirements(github: GitHub, flake: Path, requirements: list[str], unmet: list[str]) -> None:
     newer_torch(github)
     before = (flake / "flake.lock").read_bytes()
     options = [part for text in requirements for part in ("--require", text)]
@@ -255,7 +239,7 @@ def test_requirements(
     assert ((flake / "flake.lock").read_bytes() == before) is bool(unmet)
 
 
-def test_every_other_input_stays_byte_for_byte(github: GitHub, tmp_path: Path, call: Call) -> None:
+def test_every_other_input_stays_byte_for_byte(github: GitHub, tmp_path: Path) -> None:
     github.commit(REPOSITORY, FIRST)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "flake.nix").write_text(
@@ -350,7 +334,7 @@ FINDINGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 @pytest.mark.parametrize(("damage", "check"), FINDINGS.values(), ids=FINDINGS)
 def test_check_finds_what_nix_would_mend(
-    flake: Path, call: Call, damage: Callable[[dict[str, Any]], object], check: str
+    flake: Path, damage: Callable[[dict[str, Any]], object], check: str
 ) -> None:
     data = json.loads((flake / "flake.lock").read_text())
     damage(data)
@@ -385,7 +369,7 @@ def test_check_finds_what_nix_would_mend(
         ("lastModified", 1.5),
     ],
 )
-def test_check_finds_what_is_malformed(flake: Path, call: Call, field: str, value: object) -> None:
+def test_check_finds_what_is_malformed(flake: Path, field: str, value: object) -> None:
     data = json.loads((flake / "flake.lock").read_text())
     data["nodes"]["nixpkgs"]["locked"][field] = value
     (flake / "flake.lock").write_text(json.dumps(data))
@@ -397,7 +381,7 @@ def test_check_finds_what_is_malformed(flake: Path, call: Call, field: str, valu
     assert call("lock", "show", "--flake", flake)[0] == 0
 
 
-def test_check_of_requirements(flake: Path, call: Call) -> None:
+def test_check_of_requirements(flake: Path) -> None:
     embedded = str(ROOT / "pkgs" / "embedded")
     options = ("lock", "check", "--flake", str(flake), "--nixpkgs", embedded)
     assert call(*options, "--require", "torch>=2.10", "--require", "cuda==12.8")[0] == 0
@@ -406,7 +390,7 @@ def test_check_of_requirements(flake: Path, call: Call) -> None:
     assert "torch>=99" in text
 
 
-def test_this_flake_holds(call: Call) -> None:
+def test_this_flake_holds() -> None:
     code, text, error = call("lock", "check", "--flake", ROOT)
     assert (code, error) == (0, ""), text
     code, text, _ = call("lock", "show", "--flake", ROOT, "--json")
@@ -428,7 +412,7 @@ def test_this_flake_holds(call: Call) -> None:
         ("version", "no version", "requirements"),
     ],
 )
-def test_check_of_wheels(tmp_path: Path, call: Call, field: str, value: object, check: str) -> None:
+def test_check_of_wheels(tmp_path: Path, field: str, value: object, check: str) -> None:
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
     pins["pythons"]["python312"]["torch"][field] = value
     flake = flake_with_wheels(tmp_path, pins)
@@ -439,7 +423,7 @@ def test_check_of_wheels(tmp_path: Path, call: Call, field: str, value: object, 
     assert {where for where, _ in wrong} == {"python312"}
 
 
-def test_update_of_the_embedded_set(tmp_path: Path, call: Call) -> None:
+def test_update_of_the_embedded_set(tmp_path: Path) -> None:
     """The real pip, for one Python: what is older is renewed, what nothing asks for goes, the rest stays."""
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
     wheels = pins["pythons"]["python312"]

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import call
 from conftest import ROOT
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pytorch_variants.cli import run
 
 FLAKE = '{ inputs.nixpkgs.url = "github:acme/packages"; outputs = _: { }; }'
 NODE: dict[str, Any] = {
@@ -130,24 +129,21 @@ def flake(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refused(*arguments: str) -> str:
     """The one line that a wrong call has to give."""
-    code = run(arguments)
-    output = capsys.readouterr()
-    assert code == 2, output
-    assert output.out == ""
-    assert output.err.startswith("pytorch-variants")
-    assert len(output.err.splitlines()) == 1, output.err
-    return output.err
+    code, out, err = call(*arguments)
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("pytorch-variants")
+    assert len(err.splitlines()) == 1, err
+    return err
 
 
 @pytest.mark.parametrize("command", ["show", "check", "update"])
 @pytest.mark.parametrize("content", BROKEN_LOCKS.values(), ids=BROKEN_LOCKS)
-def test_broken_lock_files(
-    flake: Path, capsys: pytest.CaptureFixture[str], command: str, content: bytes
-) -> None:
+def test_broken_lock_files(flake: Path, command: str, content: bytes) -> None:
     (flake / "flake.lock").write_bytes(content)
-    line = refused(capsys, "lock", command, "--flake", str(flake))
+    line = refused("lock", command, "--flake", str(flake))
     assert "flake.lock: " in line
     assert "git checkout" in line
     assert (flake / "flake.lock").read_bytes() == content
@@ -155,36 +151,32 @@ def test_broken_lock_files(
 
 @pytest.mark.parametrize("command", ["show", "check", "update"])
 @pytest.mark.parametrize("content", BROKEN_WHEELS.values(), ids=BROKEN_WHEELS)
-def test_broken_pins_of_wheels(
-    flake: Path, capsys: pytest.CaptureFixture[str], command: str, content: str
-) -> None:
+def test_broken_pins_of_wheels(flake: Path, command: str, content: str) -> None:
     file = flake / "pkgs" / "embedded" / "wheels.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)
     what = ("embedded",) if command == "update" else ()
-    assert "wheels.json: " in refused(capsys, "lock", command, *what, "--flake", str(flake))
+    assert "wheels.json: " in refused("lock", command, *what, "--flake", str(flake))
     assert file.read_text() == content
 
 
 @pytest.mark.parametrize("command", ["check", "update"])
 @pytest.mark.parametrize("requirement", BAD_REQUIREMENTS, ids=lambda value: ascii(value[:20]))
-def test_bad_requirements(
-    flake: Path, capsys: pytest.CaptureFixture[str], command: str, requirement: str
-) -> None:
-    line = refused(capsys, "lock", command, "--flake", str(flake), "--require", requirement)
+def test_bad_requirements(flake: Path, command: str, requirement: str) -> None:
+    line = refused("lock", command, "--flake", str(flake), "--require", requirement)
     assert "'torch>=2.9,<3'" in line
 
 
 @pytest.mark.parametrize("command", ["show", "check", "update"])
-def test_files_that_are_none(flake: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
-    call = ("lock", command, "--flake")
-    assert "no flake.nix there" in refused(capsys, *call, str(flake / "nowhere"))
-    assert "no flake.nix there" in refused(capsys, *call, str(flake / "flake.nix"))
-    assert "no flake.nix there" in refused(capsys, *call, os.fsdecode(b"/caf\xe9"))
+def test_files_that_are_none(flake: Path, command: str) -> None:
+    show = ("lock", command, "--flake")
+    assert "no flake.nix there" in refused(*show, str(flake / "nowhere"))
+    assert "no flake.nix there" in refused(*show, str(flake / "flake.nix"))
+    assert "no flake.nix there" in refused(*show, os.fsdecode(b"/caf\xe9"))
     (flake / "flake.lock").unlink()
-    assert "nix flake lock" in refused(capsys, *call, str(flake))
+    assert "nix flake lock" in refused(*show, str(flake))
     (flake / "flake.lock").mkdir()
-    assert "flake.lock: Is a directory" in refused(capsys, *call, str(flake))
+    assert "flake.lock: Is a directory" in refused(*show, str(flake))
 
 
 @contextlib.contextmanager
@@ -198,7 +190,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(user)
 
 
-def test_no_permission(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_permission() -> None:
     with tempfile.TemporaryDirectory() as name:
         flake = Path(name)
         flake.chmod(0o755)
@@ -207,49 +199,42 @@ def test_no_permission(capsys: pytest.CaptureFixture[str]) -> None:
         (flake / "flake.lock").chmod(0)
         for command in ("show", "check", "update"):
             with nobody():
-                line = refused(capsys, "lock", command, "--flake", name)
+                line = refused("lock", command, "--flake", name)
             assert "flake.lock: Permission denied" in line
         (flake / "flake.lock").chmod(0o644)
         flake.chmod(0)
         for command in ("show", "check", "update"):
             with nobody():
-                assert "Permission denied" in refused(capsys, "lock", command, "--flake", name)
+                assert "Permission denied" in refused("lock", command, "--flake", name)
         flake.chmod(0o755)
 
 
 @pytest.mark.parametrize("command", [("lock", "check"), ("plan", "pytorch-sm90-avx512")], ids=" ".join)
-def test_no_nix_on_path(
-    flake: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
-) -> None:
+def test_no_nix_on_path(flake: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
     monkeypatch.setenv("PATH", str(flake))
-    line = refused(capsys, *command, "--flake", str(flake))
+    line = refused(*command, "--flake", str(flake))
     assert "no nix on PATH: install Nix 2.18 or later" in line
 
 
-def test_show_without_nix_knows_no_versions(
-    flake: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_show_without_nix_knows_no_versions(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(flake))
-    assert run(["lock", "show", "--flake", str(flake), "--json"]) == 0
-    [pin] = json.loads(capsys.readouterr().out)["inputs"]
+    code, out, _ = call("lock", "show", "--flake", flake, "--json")
+    assert code == 0
+    [pin] = json.loads(out)["inputs"]
     assert pin["versions"] is None
     assert "no nix-store on PATH" in pin["note"]
 
 
-def test_update_without_git(
-    flake: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_update_without_git(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(flake))
-    assert "no git on PATH" in refused(capsys, "lock", "update", "--flake", str(flake))
+    assert "no git on PATH" in refused("lock", "update", "--flake", str(flake))
 
 
-def test_update_without_a_network(
-    flake: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_update_without_a_network(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    line = refused(capsys, "lock", "update", "--flake", str(flake))
+    line = refused("lock", "update", "--flake", str(flake))
     assert "https://github.com/acme/packages.git cannot be read" in line
-    line = refused(capsys, "lock", "update", "--flake", str(flake), "--to", "0" * 40)
+    line = refused("lock", "update", "--flake", str(flake), "--to", "0" * 40)
     assert "cannot be fetched" in line
     assert (flake / "flake.lock").read_bytes() == text(LOCK)
 
@@ -280,11 +265,9 @@ UPDATES: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize(("lock", "arguments", "way_out"), UPDATES.values(), ids=UPDATES)
-def test_updates_that_cannot_be(
-    flake: Path, capsys: pytest.CaptureFixture[str], lock: Any, arguments: tuple[str, ...], way_out: str
-) -> None:
+def test_updates_that_cannot_be(flake: Path, lock: Any, arguments: tuple[str, ...], way_out: str) -> None:
     (flake / "flake.lock").write_bytes(text(lock))
-    assert way_out in refused(capsys, "lock", "update", *arguments, "--flake", str(flake))
+    assert way_out in refused("lock", "update", *arguments, "--flake", str(flake))
     assert (flake / "flake.lock").read_bytes() == text(lock)
 
 
@@ -301,9 +284,9 @@ BROKEN_FLAKES = {
 
 
 @pytest.mark.parametrize("content", BROKEN_FLAKES.values(), ids=BROKEN_FLAKES)
-def test_broken_flakes(flake: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+def test_broken_flakes(flake: Path, content: str) -> None:
     (flake / "flake.nix").write_text(content)
-    refused(capsys, "lock", "check", "--flake", str(flake))
+    refused("lock", "check", "--flake", str(flake))
 
 
 PLANS = {
@@ -335,21 +318,19 @@ PLANS = {
 
 
 @pytest.mark.parametrize(("arguments", "way_out"), PLANS.items(), ids=lambda value: ascii(value)[:60])
-def test_plans_that_cannot_be(
-    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], way_out: str
-) -> None:
+def test_plans_that_cannot_be(arguments: tuple[str, ...], way_out: str) -> None:
     more: tuple[str, ...] = () if "--nixpkgs" in arguments else ("--nixpkgs", "embedded")
     more += () if "--flake" in arguments else ("--flake", str(ROOT))
-    assert way_out in refused(capsys, "plan", *arguments, *more)
+    assert way_out in refused("plan", *arguments, *more)
 
 
-def test_a_nixpkgs_that_is_none(flake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_nixpkgs_that_is_none(flake: Path) -> None:
     (flake / "default.nix").write_text("{ config, overlays }: throw ''broken\nset''")
-    call = ("--flake", str(flake), "--nixpkgs", str(flake))
-    assert "broken" in refused(capsys, "lock", "show", *call)
-    assert "broken" in refused(capsys, "lock", "check", *call, "--require", "torch>=2")
+    options = ("--flake", str(flake), "--nixpkgs", str(flake))
+    assert "broken" in refused("lock", "show", *options)
+    assert "broken" in refused("lock", "check", *options, "--require", "torch>=2")
     shutil.copy(flake / "flake.nix", flake / "default.nix")
-    assert run(["lock", "check", *call, "--require", "torch>=2"]) == 1
+    assert call("lock", "check", *options, "--require", "torch>=2").code == 1
 
 
 JSON = st.recursive(
@@ -371,12 +352,12 @@ def survives(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "flake.nix").write_text(FLAKE)
         (Path(name) / "flake.lock").write_bytes(content)
-        assert run(["lock", "show", "--flake", name, "--json"]) in (0, 2)
-        assert run(["lock", "check", "--flake", name]) in (0, 1, 2)
+        assert call("lock", "show", "--flake", name, "--json").code in (0, 2)
+        assert call("lock", "check", "--flake", name).code in (0, 1, 2)
         assert (Path(name) / "flake.lock").read_bytes() == content
 
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40, deadline=None)
 
 
 @quick
@@ -396,14 +377,11 @@ def test_any_value_in_any_place(place: tuple[Any, ...], value: Any) -> None:
     survives(text(data))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None)
 @given(
     requirement=st.text(max_size=30)
     | st.from_regex(r"(torch|cuda)[<>=!~]{1,3}[0-9a-z.*+]{1,9}", fullmatch=True)
 )
-def test_any_requirement(capsys: pytest.CaptureFixture[str], requirement: str) -> None:
+def test_any_requirement(requirement: str) -> None:
     """It is a requirement or is refused in one line; the embedded set is looked at in no case."""
-    code = run(["lock", "check", "--flake", "/nowhere", "--require", requirement])
-    output = capsys.readouterr()
-    assert code == 2
-    assert len(output.err.splitlines()) == 1
+    refused("lock", "check", "--flake", "/nowhere", "--require", requirement)

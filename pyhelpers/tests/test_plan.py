@@ -6,27 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import call
 from conftest import FLAGSHIP, ROOT, Nix
 
-from pytorch_variants.cli import run
 from pytorch_variants.nix import closure, rebuilt
 from pytorch_variants.plan import available_memory, compiler_jobs, read_dry_run
 
 SYSTEM = "x86_64-linux"
 
 
-def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
-    code = run(["plan", *arguments, "--flake", str(ROOT), "--json"])
-    output = capsys.readouterr()
-    assert output.err == ""
-    return code, json.loads(output.out)
+def plan(*arguments: str) -> tuple[int, dict[str, Any]]:
+    code, out, err = call("plan", *arguments, "--flake", ROOT, "--json")
+    assert err == ""
+    return code, json.loads(out)
 
 
-def test_it_says_what_nix_says(
-    nix: Nix, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_says_what_nix_says(nix: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIX_CONFIG", nix.environment()["NIX_CONFIG"])
-    code, found = plan(capsys, FLAGSHIP, "--nixpkgs", nix.nixpkgs)
+    code, found = plan(FLAGSHIP, "--nixpkgs", nix.nixpkgs)
     messages = nix.run("build", "--dry-run", f".#{FLAGSHIP}").stderr
     to_build = {line.strip() for line in messages.splitlines() if line.endswith(".drv")}
     assert sorted(found["build"] + found["download"]) == sorted(
@@ -50,24 +47,22 @@ def test_it_says_what_nix_says(
         assert found["hours"] < 0.1
 
 
-def test_another_cuda_leaves_the_cache(nix: Nix, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_cuda_leaves_the_cache(nix: Nix) -> None:
     if nix.eval(f".#{FLAGSHIP}", "p: p ? wheelTargets"):
         assert (
             run(["plan", "pytorch-cuda13_0-sm90-avx2", "--flake", str(ROOT), "--nixpkgs", nix.nixpkgs]) == 2
         )
         assert "no package of its own" in capsys.readouterr().err
         return
-    code, found = plan(capsys, "pytorch-cuda12_8-sm90-avx2", "--nixpkgs", nix.nixpkgs)
+    code, found = plan("pytorch-cuda12_8-sm90-avx2", "--nixpkgs", nix.nixpkgs)
     assert code == 1
     assert any(name.startswith("cuda12.8-libcublas") for name in found["off_cache"])
     assert "not those of nixpkgs' own builds" in found["warnings"][0]
-    code, found = plan(capsys, "pytorch-cpu-avx2", "--nixpkgs", nix.nixpkgs)
+    code, found = plan("pytorch-cpu-avx2", "--nixpkgs", nix.nixpkgs)
     assert (code, found["off_cache"]) == (0, [])
 
 
-def test_binary_caches_are_counted(
-    embedded: Nix, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_binary_caches_are_counted(embedded: Nix, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty store, and a cache with two of the packages: these are fetched, all else is built."""
     expression = 'p: map (name: p.pythonModule.pkgs.${name}.outPath) [ "mdurl" "filelock" ]'
     for name in ("mdurl", "filelock"):
@@ -81,7 +76,7 @@ def test_binary_caches_are_counted(
         f"store = {tmp_path / 'store'}\nsubstituters = {cache}\nsubstitute = true\nrequire-sigs = false"
     )
     monkeypatch.setenv("NIX_CONFIG", settings)
-    _, found = plan(capsys, FLAGSHIP, "--nixpkgs", "embedded")
+    _, found = plan(FLAGSHIP, "--nixpkgs", "embedded")
     # What PyTorch needs of the two is filelock; the command line, which retargets, needs mdurl.
     assert found["fetch"] == 2
     assert 0 < found["fetch_size"] < found["unpacked_size"]
@@ -100,11 +95,9 @@ def test_binary_caches_are_counted(
     assert 0.04 < found["hours"] < 0.06
 
 
-def test_what_is_there_costs_nothing(
-    embedded: Nix, capsys: pytest.CaptureFixture[str], environment: Path
-) -> None:
+def test_what_is_there_costs_nothing(embedded: Nix, environment: Path) -> None:
     """The fixture has built it."""
-    code, found = plan(capsys, FLAGSHIP, "--nixpkgs", "embedded")
+    code, found = plan(FLAGSHIP, "--nixpkgs", "embedded")
     assert code == 0
     assert (found["build"], found["download"], found["hours"], found["disk_needed"]) == ([], [], 0, 0)
 

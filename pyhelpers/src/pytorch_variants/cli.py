@@ -17,7 +17,7 @@ import typer
 
 from pytorch_variants import cli_lock, cli_plan
 from pytorch_variants.errors import UserError
-from pytorch_variants.output import console, print_error
+from pytorch_variants.output import console, print_error, print_json
 
 PROGRAM = "pytorch-variants"
 
@@ -29,6 +29,15 @@ app = typer.Typer(
 app.add_typer(cli_lock.app, name="lock")
 app.command()(cli_plan.plan)
 
+
+def complete_what(incomplete: str) -> list[str]:
+    """What a shell offers for a GPU or an instruction set."""
+    from pytorch_variants.hardware import cpus, gpus, products
+
+    names = [*gpus(), *cpus(), *products()]
+    return [name for name in names if name.lower().startswith(incomplete.lower())]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 # The class of Typer's own complaints is click's or, in later releases, Typer's copy of it.
@@ -36,6 +45,110 @@ _UsageError: Any = typer.BadParameter.__base__
 
 # What a shell reports of a program that SIGPIPE has ended.
 _CLOSED_PIPE = 128 + signal.SIGPIPE
+
+
+@app.command()
+def lookup(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT",
+            help="GPUs and instruction sets, in any spelling.",
+            autocompletion=complete_what,
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Say what the name of a GPU, an architecture or an instruction set stands for.
+
+    Example: pytorch-variants lookup "NVIDIA H100 80GB HBM3" sm_89 RTX4090 avx512
+    """
+    from pytorch_variants.lookup import find_all, to_json
+
+    matches = find_all(what)
+    if json:
+        print_json(to_json(matches))
+    else:
+        from pytorch_variants.show import print_matches
+
+        print_matches(console(), matches)
+
+
+@app.command()
+def detect(
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A GPU of another machine, in any spelling; may be repeated.", autocompletion=complete_what
+        ),
+    ] = None,
+    cpuinfo: Annotated[Path | None, typer.Option(help="A copy of another machine's /proc/cpuinfo.")] = None,
+    driver: Annotated[
+        str | None, typer.Option(help="The driver's version on another machine, as in 570.86.15.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find the best variant for this machine's GPUs, driver and CPU, or for another's. 1: none runs there.
+
+    Example: pytorch-variants detect --gpu "RTX 4090" --cpuinfo cpuinfo.txt --driver 570.86.15
+    """
+    from dataclasses import asdict, replace
+
+    from pytorch_variants.advice import advise
+    from pytorch_variants.detect import find_cpu, find_gpus, name_gpus
+    from pytorch_variants.hardware import version
+
+    found = name_gpus(gpu, driver) if gpu else find_gpus()
+    if driver is not None:
+        version(driver)
+        found = replace(found, driver=driver)
+    cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
+    advice = advise(found, cpu)
+    if json:
+        machine = {**asdict(found), "cpu": {"model": cpu.model, "platform": cpu.platform}}
+        print_json({"schema": 1, "machine": machine, **asdict(advice)})
+    else:
+        from pytorch_variants.show import print_advice
+
+        print_advice(console(), advice)
+    raise typer.Exit(1 if advice.problem else 0)
+
+
+@app.command("list")
+def list_variants(
+    system: Annotated[list[str] | None, typer.Option(help="x86_64-linux or aarch64-linux.")] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(help="A GPU in any spelling, or cpu for none.", autocompletion=complete_what),
+    ] = None,
+    cpu: Annotated[
+        list[str] | None, typer.Option(help="An instruction set.", autocompletion=complete_what)
+    ] = None,
+    cuda: Annotated[str | None, typer.Option(help="A CUDA release that has to target the GPU.")] = None,
+    github_matrix: Annotated[
+        bool, typer.Option("--github-matrix", help="Print one line for a GitHub Actions matrix.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the variants: a matrix if the terminal is wide enough, else their names. Options may be repeated.
+
+    Example: pytorch-variants list --system x86_64-linux --gpu H100 --gpu L40S --cuda 12.8 --github-matrix
+    """
+    from dataclasses import asdict
+
+    from pytorch_variants.matrix import entries
+
+    found = entries(system or (), gpu or (), cpu or (), cuda)
+    rows = [asdict(entry) for entry in found]
+    if github_matrix:
+        # One line: a step's output is a line of $GITHUB_OUTPUT.
+        print_json({"include": rows}, indent=None)
+    elif json:
+        print_json({"schema": 1, "variants": rows})
+    else:
+        from pytorch_variants.show import print_matrix
+
+        print_matrix(console(), found)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What the command line prints: tables for people, JSON for machines, errors in one line."""
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,16 @@ if TYPE_CHECKING:
 
 
 def console() -> "Console":
-    """Standard output for tables and colours; plain text where it is no terminal or NO_COLOR is set."""
+    """Standard output for tables and styles; plain text where it is no terminal or NO_COLOR is set."""
     # Half of the start-up time, and --json does without.
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
-def print_json(data: Any) -> None:
+def print_json(data: Any, indent: int | None = 2) -> None:
     """One JSON document on standard output, of dicts, lists, tuples, texts and numbers."""
-    print(json.dumps(data, indent=2))
+    print(json.dumps(data, indent=indent))
 
 
 def print_error(command: str, message: str) -> None:
