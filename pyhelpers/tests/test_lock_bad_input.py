@@ -139,6 +139,15 @@ def refused(*arguments: str) -> str:
     return err
 
 
+@pytest.mark.parametrize("command", ["lock show", "lock update", "lock check", "plan"])
+def test_help_has_an_example(command: str) -> None:
+    code, out, _ = call(*command.split(), "--help")
+    assert code == 0
+    assert f"Example: pytorch-variants {command}" in " ".join(out.split())
+    assert "--json" in out
+    assert ("Needs the network" in out) is (command == "lock update")
+
+
 @pytest.mark.parametrize("command", ["show", "check", "update"])
 @pytest.mark.parametrize("content", BROKEN_LOCKS.values(), ids=BROKEN_LOCKS)
 def test_broken_lock_files(flake: Path, command: str, content: bytes) -> None:
