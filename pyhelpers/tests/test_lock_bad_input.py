@@ -143,9 +143,10 @@ def refused(*arguments: str) -> str:
 def test_help_has_an_example(command: str) -> None:
     code, out, _ = call(*command.split(), "--help")
     assert code == 0
-    assert f"Example: pytorch-variants {command}" in " ".join(out.split())
-    assert "--json" in out
-    assert ("Needs the network" in out) is (command == "lock update")
+    words = " ".join(out.split())
+    assert f"Example: pytorch-variants {command}" in words
+    assert "--json" in words
+    assert ("Needs the network" in words) is (command == "lock update")
 
 
 @pytest.mark.parametrize("command", ["show", "check", "update"])
