@@ -42,6 +42,8 @@ class GitHub:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    # Whether the API says that there have been too many requests.
+    limited: bool = False
 
     def commit(self, repository: str, date: int, branch: str = "main") -> str:
         """Commit the work tree of OWNER/NAME with a date in Unix time; the revision."""
@@ -105,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200, git(tree, "archive", "--format=tar.gz", prefix, rev), "application/x-gzip")
 
     def describe(self, tree: Path, rev: str) -> None:
+        if self.github.limited:
+            self.answer(403, b'{"message": "API rate limit exceeded"}', "application/json")
+            return
         shown = git(
             tree, "show", "--no-patch", "--format=%H %T %cd", "--date=iso-strict-local", rev, TZ="UTC"
         )

@@ -1,6 +1,8 @@
 """The lock commands, with the real nix-prefetch-github, Git and Nix, against a server on loopback."""
 
+import base64
 import json
+import os
 import random
 import shutil
 import signal
@@ -185,7 +187,9 @@ def test_a_regression_is_refused_unless_told(
     assert (code, error) == (1, "")
     assert line in " ".join(text.split())
     assert (flake / "flake.lock").read_bytes() == before
-    assert call("lock", "update", "--flake", flake, "--allow-downgrade")[0] == 0
+    told = ("lock", "update", "--flake", flake, "--allow-downgrade")
+    assert call(*told, "--require", "torch>=99").code == 1
+    assert call(*told).code == 0
     assert locked(flake)["lastModified"] == SECOND
 
 
@@ -213,6 +217,52 @@ def test_what_is_replaced_is_fetched_to_be_compared_with(github: GitHub, flake: 
     code, text, _ = call("lock", "update", "--flake", flake, "--json")
     assert code == 1
     assert {"name": "torch", "before": "2.10.0", "after": "2.9.0"} in json.loads(text)["rows"]
+
+
+def test_what_cannot_be_compared_with_is_replaced_only_if_told(github: GitHub, flake: Path) -> None:
+    newer_torch(github)
+    data = json.loads((flake / "flake.lock").read_text())
+    node = data["nodes"]["nixpkgs"]["locked"]
+    absent = base64.b64encode(os.urandom(32)).decode()
+    for rev in ("0" * 40, node["rev"]):
+        node |= {"rev": rev, "narHash": f"sha256-{absent}"}
+        before = lockfile.text(data)
+        (flake / "flake.lock").write_text(before)
+        code, _, error = call("lock", "update", "--flake", flake)
+        assert code == 2
+        assert "cannot be compared with" in error
+        assert "--allow-downgrade" in error
+        assert (flake / "flake.lock").read_text() == before
+    assert call("lock", "update", "--flake", flake, "--allow-downgrade").code == 0
+    assert locked(flake)["lastModified"] == SECOND
+
+
+def test_a_revision_with_inputs_of_its_own(github: GitHub, flake: Path) -> None:
+    """Its inputs would have to be locked too, which is Nix's work."""
+    change(github, ("outputs =", "inputs.x.url = ''path:/x''; outputs ="), file="flake.nix")
+    before = (flake / "flake.lock").read_bytes()
+    code, _, error = call("lock", "update", "--flake", flake)
+    assert code == 2
+    assert "nix flake update nixpkgs" in error
+    assert (flake / "flake.lock").read_bytes() == before
+
+
+def test_updates_that_github_does_not_answer(github: GitHub, flake: Path) -> None:
+    newer_torch(github)
+    before = (flake / "flake.lock").read_bytes()
+    for to, way_out in (
+        ("no/such", "no branch or tag"),
+        ("f" * 40, "has no f"),
+        ("e" * 39, "40 hexadecimal"),
+    ):
+        code, _, error = call("lock", "update", "--flake", flake, "--to", to)
+        assert code == 2
+        assert way_out in error
+    github.limited = True
+    code, _, error = call("lock", "update", "--flake", flake)
+    assert code == 2
+    assert "set GITHUB_TOKEN" in error
+    assert (flake / "flake.lock").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The plan command against what Nix itself says, over the embedded package set and $NIXPKGS."""
 
+import dataclasses
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from conftest import FLAGSHIP, ROOT, Nix
 
 from pytorch_variants.nix import closure, rebuilt
 from pytorch_variants.plan import available_memory, compiler_jobs, read_dry_run
+from pytorch_variants.plan import plan as ask
 
 SYSTEM = "x86_64-linux"
 
@@ -92,6 +95,31 @@ def test_binary_caches_are_counted(embedded: Nix, monkeypatch: pytest.MonkeyPatc
     assert found["origins"] == {"pip's package registry": len(found["download"])}
     assert found["disk_needed"] > 2 * found["download_size"]
     assert 0.04 < found["hours"] < 0.06
+
+
+@pytest.mark.parametrize("columns", ["40", "100"])
+def test_the_table(embedded: Nix, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """It says in words what --json says."""
+    monkeypatch.setenv("NIX_CONFIG", embedded.environment()["NIX_CONFIG"])
+    monkeypatch.setenv("COLUMNS", columns)
+    _, out, _ = call("plan", FLAGSHIP, "--flake", ROOT, "--nixpkgs", "embedded")
+    assert max(map(len, out.splitlines())) <= int(columns)
+    words = "".join(re.sub("[│┃]", " ", out).split())
+    _, found = plan(FLAGSHIP, "--nixpkgs", "embedded")
+    assert f"{len(found['build'])}:python3" in words or "nothingdownloaded" in words
+    assert "noneasked(substitute=false)" in words
+    assert "nothingiscompiled" in words
+
+
+def test_warnings(embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIX_CONFIG", embedded.environment()["NIX_CONFIG"])
+    found = ask(FLAGSHIP, "embedded", ROOT)
+    assert found.warnings == ()
+    small = dataclasses.replace(found, disk_needed=found.disk_free + 1)
+    assert "nix store gc" in small.warnings[0]
+    off = dataclasses.replace(small, off_cache=("openmpi-5.0.10",))
+    assert len(off.warnings) == 2
+    assert off.warnings[0].startswith("1 derivation")
 
 
 def test_what_is_there_costs_nothing(embedded: Nix, environment: Path) -> None:

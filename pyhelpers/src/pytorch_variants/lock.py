@@ -185,7 +185,9 @@ def _fetched_versions(owner: str, repo: str, locked: Mapping[str, Any]) -> Versi
         tree = nix.fixed_path("source", locked.get("narHash"))
         if not tree.exists():
             github.prefetch(owner, repo, str(locked.get("rev")))
-        return versions(tree) if tree.exists() else None
+        if not tree.exists():
+            raise UserError("its narHash in flake.lock is not that of its revision")
+        return versions(tree)
     except UserError as error:
         raise UserError(
             f"what is pinned cannot be compared with ({error}); --allow-downgrade updates all the same"
