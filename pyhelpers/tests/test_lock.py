@@ -360,6 +360,27 @@ while True:
     assert seen
 
 
+def test_an_update_killed_at_any_moment(github: GitHub, flake: Path) -> None:
+    """And the next one is not disturbed by what the killed one has left."""
+    newer_torch(github)
+    command = [sys.executable, "-m", "pytorch_variants", "lock", "update", "--flake", str(flake)]
+    file = flake / "flake.lock"
+    old = file.read_bytes()
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    duration = time.monotonic() - start
+    new = file.read_bytes()
+    assert new != old
+    for part in range(1, 10):
+        file.write_bytes(old)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as update:
+            time.sleep(duration * part / 9)
+            update.kill()
+        assert file.read_bytes() in (old, new)
+    subprocess.run(command, check=True, capture_output=True)
+    assert file.read_bytes() == new
+
+
 def test_the_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("{}")
     (tmp_path / "real").chmod(0o640)

@@ -334,6 +334,14 @@ def test_plans_that_cannot_be(arguments: tuple[str, ...], way_out: str) -> None:
     assert way_out in refused("plan", *arguments, *more)
 
 
+def test_a_plan_without_a_network(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a flake whose nixpkgs no store has."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    (flake / "flake.nix").write_text(FLAKE.replace("_: { }", "{ nixpkgs, ... }: nixpkgs"))
+    line = refused("plan", "pytorch-sm90-avx512", "--flake", str(flake))
+    assert "write --nixpkgs embedded or the path of a nixpkgs" in line
+
+
 def test_a_nixpkgs_that_is_none(flake: Path) -> None:
     (flake / "default.nix").write_text("{ config, overlays }: throw ''broken\nset''")
     options = ("--flake", str(flake), "--nixpkgs", str(flake))

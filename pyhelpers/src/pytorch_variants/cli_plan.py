@@ -21,7 +21,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _size(count: int | None) -> str:
-    return "not known" if count is None else f"{count / 1e9:.2f} GB"
+    return "a size not known" if count is None else f"{count / 1e9:.2f} GB"
 
 
 def _duration(hours: float) -> str:
@@ -65,7 +65,7 @@ def _rows(plan: "Plan") -> list[tuple[str, str]]:
             else "nothing is compiled",
         ),
         ("time", f"{_duration(plan.hours)}; {plan.basis}" if plan.hours else plan.basis),
-        ("disk", f"{_size(plan.disk_needed)} needed, {_size(plan.disk_free)} free"),
+        ("disk", f"needed: {_size(plan.disk_needed)}; free: {_size(plan.disk_free)}"),
     ]
 
 

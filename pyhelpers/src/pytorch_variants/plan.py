@@ -22,8 +22,8 @@ _WHEEL_BASIS = "measured on 2 cores: 3 min 7 s with all wheels to fetch, half a 
 # 1 h 20 min on 10 cores, for a release's architectures; one takes less, later releases more.
 _CORE_HOURS = 13.3
 _COMPILED_BASIS = (
-    f"about {_CORE_HOURS} core-hours, as conda-forge's build of seven architectures took in 2021 "
-    "(conda-forge/pytorch-cpu-feedstock#52)"
+    f"PyTorch alone takes about {_CORE_HOURS} core-hours, as it did conda-forge in 2021 for seven or eight "
+    "architectures (conda-forge/pytorch-cpu-feedstock#52)"
 )
 
 # What the flake says of a variant, and of the PyTorch that nixpkgs' own builds make of the same nixpkgs.
@@ -221,9 +221,16 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     options = [*overrides(flake, package_set), "--accept-flake-config"]
     system = nix.evaluate("{ }: builtins.currentSystem")
     packages = f"{flake.absolute()}#legacyPackages.{system}"
-    facts = json.loads(
-        nix.nix("eval", "--json", packages, "--apply", _FACTS.replace("VARIANT", variant), *options)
-    )
+    try:
+        answer = nix.nix("eval", "--json", packages, "--apply", _FACTS.replace("VARIANT", variant), *options)
+    except UserError as error:
+        if package_set == "locked" and "unable to download" in str(error):
+            raise UserError(
+                "the locked nixpkgs is neither in the store nor to be reached: "
+                "write --nixpkgs embedded or the path of a nixpkgs"
+            ) from None
+        raise
+    facts = json.loads(answer)
     torch = facts["drvPath"]
     settings = json.loads(nix.nix("config", "show", "--json"))
     # A cache that does not answer is not to be waited for.
