@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from pytorch_variants.options import HERE, Flake, Json
 from pytorch_variants.output import console, print_json
 
 app = typer.Typer(
     no_args_is_help=True, help="The pins of a flake: what they give, others, and whether they hold."
 )
 
-Flake = Annotated[Path, typer.Option("--flake", metavar="DIR", help="The flake's directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Require = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME VERSIONS", help="As in 'torch>=2.9,<3', cuda or python; may be repeated."),
@@ -26,7 +25,6 @@ Nixpkgs = Annotated[
         metavar="PATH", help="Read the versions of the input nixpkgs from here, not from the store."
     ),
 ]
-HERE = Path()
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytorch_variants.options import HERE, Flake, Json
 from pytorch_variants.output import console, print_json
 
 if TYPE_CHECKING:
@@ -74,10 +74,8 @@ def plan(
     nixpkgs: Annotated[
         str, typer.Option(metavar="locked|embedded|PATH", help="The package set to build it from.")
     ] = "locked",
-    flake: Annotated[
-        Path, typer.Option("--flake", metavar="DIR", help="The directory of pytorch-variants.")
-    ] = Path(),
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    flake: Flake = HERE,
+    json: Json = False,
 ) -> None:
     """Show what a build will take before it starts: what is built and fetched, memory, time, disk.
 

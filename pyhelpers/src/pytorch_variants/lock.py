@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from pytorch_variants import github, lockfile, nix, wheelpins
 from pytorch_variants.errors import UserError
-from pytorch_variants.packageset import Versions, regressions, unmet, versions
+from pytorch_variants.packageset import NAMES, Versions, regressions, unmet, versions
 
 EMBEDDED = "embedded"
 
@@ -73,14 +73,6 @@ def wheels_file(directory: Path) -> Path:
     return directory / "pkgs" / "embedded" / "wheels.json"
 
 
-def _reference(original: Mapping[str, Any]) -> str:
-    if original.get("type") == "github":
-        parts = (original.get(part) for part in ("owner", "repo", "ref", "rev"))
-        return "github:" + "/".join(str(part) for part in parts if part)
-    place = original.get("url") or original.get("path") or original.get("id") or ""
-    return f"{original.get('type', '?')}:{place}"
-
-
 def _stored_versions(nar_hash: object) -> tuple[Versions | None, str]:
     """The versions that an input in the store gives, and if there are none the reason."""
     try:
@@ -117,7 +109,7 @@ def show(lock: lockfile.Lock, nixpkgs: Path | None = None) -> list[Pin]:
         pins.append(
             Pin(
                 name=name,
-                reference=_reference(node["original"]),
+                reference=lockfile.reference(node["original"]),
                 rev=_text(locked.get("rev")),
                 nar_hash=_text(locked.get("narHash")),
                 last_modified=date if type(date) is int and 0 <= date <= _LAST else None,
@@ -153,10 +145,9 @@ def _objections(
 
 
 def _version_rows(before: Versions | None, after: Versions | None) -> list[tuple[str, str, str]]:
-    names = Versions.__dataclass_fields__
     return [
         (name, getattr(before, name, None) or "unknown", getattr(after, name, None) or "none")
-        for name in names
+        for name in NAMES
         if before or after
     ]
 

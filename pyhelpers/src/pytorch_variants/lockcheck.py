@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from pytorch_variants import nix
 from pytorch_variants.errors import UserError
-from pytorch_variants.lockfile import Lock
+from pytorch_variants.lockfile import Lock, reference
 from pytorch_variants.packageset import meets, unmet, versions
 from pytorch_variants.report import Finding, expect
 
@@ -42,10 +42,6 @@ builtins.mapAttrs (
 """
 
 
-def _reference(original: Any) -> str:
-    return " ".join(f"{name}={original[name]}" for name in sorted(original)) if original else "nothing"
-
-
 def _against_flake(lock: Lock) -> Iterator[Finding]:
     """Every input of flake.nix is in flake.lock, from where flake.nix says, and no other."""
     declared = nix.evaluate(_DECLARED, path=str(lock.path.parent.absolute()))
@@ -61,7 +57,9 @@ def _against_flake(lock: Lock) -> Iterator[Finding]:
             yield expect("follows", follows, found, name)
             continue
         locked = lock.nodes[node]
-        yield expect("reference", _reference(wanted["original"]), _reference(locked["original"]), name)
+        same = wanted["original"] == locked["original"]
+        sides = (reference(wanted["original"]), reference(locked["original"]))
+        yield Finding("ok" if same else "wrong", "reference", *sides, name)
         yield expect("is a flake", wanted["flake"], locked.get("flake", True), name)
         for nested, target in wanted["inputs"].items():
             if target:

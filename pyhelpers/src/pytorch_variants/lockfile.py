@@ -83,6 +83,15 @@ def text(data: Mapping[str, Any]) -> str:
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def reference(original: Mapping[str, Any]) -> str:
+    """From where an input is, in the form of flake.nix: "github:NixOS/nixpkgs/nixos-unstable"."""
+    rest = dict(original)
+    kind = rest.pop("type", "?")
+    names = ("owner", "repo", "ref") if kind == "github" else ("url", "path", "id")
+    place = "/".join(str(rest.pop(name)) for name in names if name in rest)
+    return " ".join([f"{kind}:{place}", *(f"{name}={rest[name]}" for name in sorted(rest))])
+
+
 def locked(lock: Lock, name: str) -> tuple[str, Mapping[str, Any]]:
     """The name of the node of one of the flake's own inputs, and the node. Raises UserError."""
     inputs = lock.inputs(lock.root)
