@@ -240,8 +240,14 @@ def test_update_without_git(flake: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "no git on PATH" in refused("lock", "update", "--flake", str(flake))
 
 
-def test_update_without_a_network(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that is not there, and no patience with it."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("NIX_CONFIG", os.environ.get("NIX_CONFIG", "") + "\ndownload-attempts = 1")
+
+
+def test_update_without_a_network(flake: Path, no_network: None) -> None:
     line = refused("lock", "update", "--flake", str(flake))
     assert "https://github.com/acme/packages.git cannot be read" in line
     line = refused("lock", "update", "--flake", str(flake), "--to", "0" * 40)
@@ -260,6 +266,12 @@ UPDATES: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "follows": (with_root(nixpkgs=["other", "nixpkgs"]), ("nixpkgs",), "other/nixpkgs"),
     "not GitHub": (with_node(locked={"type": "git", "url": "x"}), (), "nix flake update nixpkgs"),
     "a path": (with_node(locked={"type": "path", "path": "x"}), (), "nix flake update nixpkgs"),
+    "by the registry": (
+        with_node(original={"type": "indirect", "id": "nixpkgs"}),
+        (),
+        "nix flake update nixpkgs",
+    ),
+    "type as list": (with_node(locked={"type": ["github"]}), (), "nix flake update nixpkgs"),
     "no type": (with_node(locked={}), (), "nix flake update nixpkgs"),
     "another host": (
         with_node(locked={**NODE["locked"], "host": "git.example.org"}),
@@ -334,9 +346,8 @@ def test_plans_that_cannot_be(arguments: tuple[str, ...], way_out: str) -> None:
     assert way_out in refused("plan", *arguments, *more)
 
 
-def test_a_plan_without_a_network(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_without_a_network(flake: Path, no_network: None) -> None:
     """Of a flake whose nixpkgs no store has."""
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     (flake / "flake.nix").write_text(FLAKE.replace("_: { }", "{ nixpkgs, ... }: nixpkgs"))
     line = refused("plan", "pytorch-sm90-avx512", "--flake", str(flake))
     assert "write --nixpkgs embedded or the path of a nixpkgs" in line

@@ -54,18 +54,14 @@ class WheelPins:
 class Change:
     """An update that has been prepared: what it is from and to, and why it must not be, if so.
 
-    `rows` are name, before and after. `apply` writes the file.
+    `rows` are name, before and after. `changes` says whether there is anything to write, which `apply` does.
     """
 
     what: str
     rows: tuple[tuple[str, str, str], ...]
     objections: tuple[str, ...]
+    changes: bool
     apply: Callable[[], None]
-
-    @property
-    def changes(self) -> bool:
-        """Whether anything is to be written."""
-        return any(before != after for _, before, after in self.rows)
 
 
 def wheels_file(directory: Path) -> Path:
@@ -156,7 +152,8 @@ def _repository(name: str, node: Mapping[str, Any], to: str | None) -> tuple[str
     """Owner, repository, and the branch, tag or revision to go to. Raises UserError."""
     locked, original = node["locked"], node["original"]
     by_hand = f"nix flake update {name} does"
-    if locked.get("type") != "github" or locked.get("host", "github.com") != "github.com":
+    types = [locked.get("type"), original.get("type")]
+    if types != ["github", "github"] or locked.get("host", "github.com") != "github.com":
         raise UserError(f"{name}: not an input from GitHub, which alone is updated here; {by_hand}")
     if node.get("inputs"):
         raise UserError(f"{name}: it has inputs of its own, which are not updated here; {by_hand}")
@@ -205,22 +202,16 @@ def prepare(
         before, _ = _stored_versions(locked.get("narHash"))
     else:
         before = _fetched_versions(owner, repo, locked)
+    to_write = {"rev": commit.rev, "narHash": commit.nar_hash, "lastModified": commit.last_modified}
     return Change(
         what=f"{name}, {owner}/{repo}",
         rows=(
-            ("rev", str(locked.get("rev")), commit.rev),
-            ("narHash", str(locked.get("narHash")), commit.nar_hash),
-            ("lastModified", str(locked.get("lastModified")), str(commit.last_modified)),
+            *((field, str(locked.get(field)), str(value)) for field, value in to_write.items()),
             *_version_rows(before, after),
         ),
         objections=_objections(before, after, requirements, allow_downgrade),
-        apply=lambda: lockfile.write(
-            lockfile.with_locked(
-                lock,
-                key,
-                {"rev": commit.rev, "narHash": commit.nar_hash, "lastModified": commit.last_modified},
-            )
-        ),
+        changes=any(locked.get(field) != value for field, value in to_write.items()),
+        apply=lambda: lockfile.write(lockfile.with_locked(lock, key, to_write)),
     )
 
 
@@ -242,6 +233,7 @@ def prepare_wheels(path: Path, requirements: Sequence[Requirement], allow_downgr
         what=f"{EMBEDDED}, {path}",
         rows=(*_version_rows(before, after), *(row for row in moved if row[1] != row[2])),
         objections=_objections(before, after, requirements, allow_downgrade),
+        changes=new != old,
         apply=lambda: wheelpins.write(path, new),
     )
 
