@@ -18,6 +18,7 @@ from test_instruction_sets import compile_with, macro
 
 from pytorch_variants.advice import _driver, advise, fitting
 from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus, find_cpu, parse_cpuinfo, parse_smi
+from pytorch_variants.errors import UserError
 from pytorch_variants.hardware import cpus, driver_floors, gpus
 from pytorch_variants.names import parse_name
 
@@ -277,6 +278,11 @@ def test_this_machine() -> None:
     assert outcome.code == (1 if found["problem"] else 0)
     if found["variant"]:
         assert parse_name(found["variant"]).cpu in fitting(find_cpu())
+
+
+def test_a_path_that_no_system_takes() -> None:
+    with pytest.raises(UserError, match="null byte; write --cpuinfo"):
+        find_cpu(Path("a\0b"))
 
 
 def test_a_finding_is_exit_code_1(tmp_path: Path) -> None:
