@@ -95,15 +95,23 @@ let
   inherit (pkgs'.stdenv.hostPlatform) system;
 
   pythonAttr = if python == null then "python3" else "python${undotted python}";
+  # A nixpkgs drops a Python package by package before it drops the interpreter.
+  hasTorch =
+    name:
+    (builtins.tryEval (pkgs'.${name}.pkgs.torch.override { inherit cudaSupport; }).drvPath).success;
+  pythons = lib.filter (name: builtins.match "python3[0-9]+" name != null && hasTorch name) (
+    lib.attrNames pkgs'
+  );
   interpreter =
     if pythonPackages != null then
       pythonPackages.python
+    # Where no Python has one it is not Python's fault, and torch itself says what it is.
+    else if python == null || pkgs' ? ${pythonAttr} && (hasTorch pythonAttr || pythons == [ ]) then
+      pkgs'.${pythonAttr}
     else
-      pkgs'.${pythonAttr} or (throw "this nixpkgs has no Python ${python}: take one of ${
-        concatStringsSep ", " (
-          lib.filter (name: builtins.match "python3[0-9]+" name != null) (lib.attrNames pkgs')
-        )
-      }");
+      throw "this nixpkgs has no torch for Python ${python}: take one of ${
+        concatMapStringsSep ", " (name: pkgs'.${name}.pythonVersion) pythons
+      }";
 
   # A scope in which whatever needs torch gets this one.
   scope = interpreter.override {
@@ -132,6 +140,7 @@ let
   # A cuDNN that has dropped the GPU would be linked and then fail at its first call.
   cudnnVersion = lib.versions.majorMinor (pkgs'.cudaPackages.cudnn.version or "0");
   withoutCudnn = lib.any (g: g.cudnn ? max && lib.versionOlder g.cudnn.max cudnnVersion) gpus;
+  leftOut = (cpuInfo.without or [ ]) ++ optional withoutCudnn "CUDNN";
 
   gpuName =
     if cudaSupport then
@@ -170,9 +179,11 @@ let
   variant = targeted.overrideAttrs (old: {
     inherit pname;
 
+    # Exported by the shell, since recipes of different years set the same variables in different ways.
     preConfigure = (old.preConfigure or "") + ''
       export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
       export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+      ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
       cat <<'BANNER'
       ==================================================================
       ${pname}
@@ -193,11 +204,6 @@ let
         export MAX_JOBS=$memory_jobs
       fi
     '';
-
-    env =
-      (old.env or { })
-      // lib.genAttrs (map (component: "USE_${component}") (cpuInfo.without or [ ])) (_: "0")
-      // lib.optionalAttrs withoutCudnn { USE_CUDNN = "0"; };
 
     passthru =
       (old.passthru or { })

@@ -122,7 +122,7 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
             tmp_path / "dangling",
         ),
         # These cannot be read by anybody, root included; the last one has no end.
-        *("/proc/self/mem", "/proc/self/clear_refs", "a" * 5000, "a\0b", "", "/dev/null", "/dev/zero"),
+        *("/proc/self/mem", "/proc/self/clear_refs", "a" * 5000, "", "/dev/null", "/dev/zero"),
     ):
         assert is_refused(call("detect", "--cpuinfo", path)), path
 
@@ -150,12 +150,16 @@ def test_bytes_that_are_no_text() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("list",), ("lookup", *["sm80", "sm90"] * 200), ("list", "--json"), ("--help",)],
+    [("list",), ("lookup", *["sm80", "sm90"] * 200), ("list", "--github-matrix"), ("--help",)],
     ids=lambda command: command[0],
 )
-def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...], unbuffered: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytorch_variants", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "pytorch_variants", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert process.stdout and process.stderr
     process.stdout.close()

@@ -1,5 +1,3 @@
-import subprocess
-
 import pytest
 from conftest import Nix
 from hypothesis import given
@@ -7,7 +5,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import Cpu, cpus, gpus, nearest, parse_cpu, parse_gpu
+from pytorch_variants.hardware import cpus, gpus, nearest, parse_cpu, parse_gpu
 
 SPELLINGS = {
     "sm90": "9.0",
@@ -158,28 +156,6 @@ def test_instruction_sets(nix: Nix) -> None:
     with pytest.raises(UserError, match="nearest: avx512"):
         parse_cpu("avx521")
     assert "nearest" in nix.error(".#lib", 'lib: lib.parseCpu "avx521"')
-
-
-# GCC's macro is named otherwise than the kernel's flag.
-MACROS = {"abm": "LZCNT", "bmi1": "BMI"}
-
-
-@pytest.mark.parametrize(
-    "cpu", [cpu for cpu in cpus().values() if "x86_64-linux" in cpu.platforms], ids=lambda cpu: cpu.name
-)
-def test_gcc_takes_the_flags(cpu: Cpu) -> None:
-    output = subprocess.run(
-        ["gcc", *cpu.flags, *cpu.disable, "-dM", "-E", "-"],
-        input="",
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    macros = {line.split()[1] for line in output.splitlines()}
-    for flag in cpu.cpuinfo:
-        assert f"__{MACROS.get(flag, flag.upper().replace('AVX512_', 'AVX512'))}__" in macros
-    for flag in cpu.disable:
-        assert f"__{flag.removeprefix('-mno-').upper()}__" not in macros
 
 
 def test_nearest_is_ordered() -> None:

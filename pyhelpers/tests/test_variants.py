@@ -96,9 +96,22 @@ def test_a_gpu_that_the_wheel_lacks(embedded: Nix) -> None:
     assert len(error.splitlines()) == 1
 
 
+def test_a_gpu_that_runs_an_earlier_ones_code(embedded: Nix) -> None:
+    error = embedded.error(".#pytorch-sm89-avx2.drvPath")
+    assert error.endswith("nearest that works here: pytorch-sm86-avx2, whose code sm89 runs")
+
+
 def test_a_cuda_that_is_not_there(nix: Nix) -> None:
     error = nix.error(MAKE, 'make: (make { gpu = "sm90"; cpu = "avx2"; cuda = "11.0"; }).drvPath')
     assert error.startswith("this nixpkgs has no CUDA 11.0: take one of 1")
+
+
+def test_a_python_that_has_no_torch(nix: Nix) -> None:
+    for python in ("3.6", "3.77"):
+        call = f'make: (make {{ gpu = "sm90"; cpu = "avx2"; python = "{python}"; }}).drvPath'
+        assert nix.error(MAKE, call).startswith(
+            f"this nixpkgs has no torch for Python {python}: take one of 3.1"
+        )
 
 
 def test_nearest_cuda(nix: Nix) -> None:
