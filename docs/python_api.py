@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,12 +53,12 @@ def _entry(node: Definition, lines: list[str], prefix: str = "") -> str:
 
 
 def _is_command(node: Definition) -> bool:
-    return any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
+    return "\nExample: " in _prose(node)
 
 
-def _commands(module: ast.Module) -> str:
+def _commands(modules: Iterable[ast.Module]) -> str:
     """The commands' docstrings; what options they take is said by --help."""
-    texts = [_prose(node) for node in _public(module.body) if _is_command(node)]
+    texts = [_prose(node) for module in modules for node in _public(module.body) if _is_command(node)]
     return "\n\n".join(
         ["## The command line", *(re.sub("^Example: (.*)", r"    \1", text, flags=re.M) for text in texts)]
     )
@@ -67,7 +67,8 @@ def _commands(module: ast.Module) -> str:
 def page() -> str:
     """The whole page."""
     sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("*.py"))}
-    parts = [HEAD.rstrip(), _commands(ast.parse(sources.pop("cli")))]
+    commands = [ast.parse(sources.pop(name)) for name in list(sources) if name.startswith("cli")]
+    parts = [HEAD.rstrip(), _commands(commands)]
     for name, source in sources.items():
         module = ast.parse(source)
         entries = [_entry(node, source.splitlines()) for node in _public(module.body)]

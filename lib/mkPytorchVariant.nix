@@ -208,7 +208,7 @@ let
     passthru =
       (old.passthru or { })
       // {
-        inherit cpuFlags cudaSupport;
+        inherit cpuFlags cudaSupport memoryPerJob;
         gpu = if cudaSupport then gpuName else null;
         cpu = cpuInfo.name or null;
         cuda = if cudaSupport then cudaVersion else null;

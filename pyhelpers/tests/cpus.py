@@ -37,7 +37,7 @@ _NEOVERSE_V2 = (
 
 @dataclass(frozen=True)
 class Generation:
-    """A CPU: what /proc/cpuinfo says, GCC's name of it, the set that is best for it and the second."""
+    """A CPU: what /proc/cpuinfo says, GCC's flag for it, the set that is best for it and the second."""
 
     model: str
     flags: str
@@ -47,7 +47,7 @@ class Generation:
 
     @property
     def cpuinfo(self) -> str:
-        if self.gcc or self.flags.startswith("fpu"):
+        if self.flags.startswith("fpu"):
             core = f"vendor_id\t: x\nmodel name\t: {self.model}\nflags\t\t: {self.flags}\nbugs\t\t: \n"
         else:
             # Arm's kernel prints numbers and no name.
@@ -62,55 +62,59 @@ def _arm(implementer: str, part: str) -> str:
 GENERATIONS = {
     "Penryn": Generation("Intel(R) Core(TM)2 Quad CPU Q9550 @ 2.83GHz", _X86, None),
     "Sandy Bridge": Generation(
-        "Intel(R) Xeon(R) CPU E5-2670 0 @ 2.60GHz", _SANDY_BRIDGE, "avx", gcc="sandybridge"
+        "Intel(R) Xeon(R) CPU E5-2670 0 @ 2.60GHz", _SANDY_BRIDGE, "avx", gcc="-march=sandybridge"
     ),
     "Bulldozer": Generation(
         "AMD Opteron(tm) Processor 6274",
         f"{_X86} aes xsave avx svm abm sse4a misalignsse 3dnowprefetch xop fma4",
         "avx",
-        gcc="bdver1",
+        gcc="-march=bdver1",
     ),
     "Haswell": Generation(
-        "Intel(R) Xeon(R) CPU E5-2680 v3 @ 2.50GHz", _HASWELL, "x86-64-v3", "avx2", "haswell"
+        "Intel(R) Xeon(R) CPU E5-2680 v3 @ 2.50GHz", _HASWELL, "x86-64-v3", "avx2", "-march=haswell"
     ),
-    "Zen 2": Generation("AMD EPYC 7742 64-Core Processor", _ZEN_2, "x86-64-v3", "avx2", "znver2"),
+    "Zen 2": Generation("AMD EPYC 7742 64-Core Processor", _ZEN_2, "x86-64-v3", "avx2", "-march=znver2"),
     "Alder Lake": Generation(
         "12th Gen Intel(R) Core(TM) i9-12900K",
         f"{_HASWELL} adx smap rdseed clflushopt clwb sha_ni gfni vaes vpclmulqdq avx_vnni serialize",
         "x86-64-v3",
         "avx2",
-        "alderlake",
+        "-march=alderlake",
     ),
     "Skylake-X": Generation(
-        "Intel(R) Xeon(R) Platinum 8175M CPU @ 2.50GHz", _SKYLAKE_X, "x86-64-v4", "avx512", "skylake-avx512"
+        "Intel(R) Xeon(R) Platinum 8175M CPU @ 2.50GHz",
+        _SKYLAKE_X,
+        "x86-64-v4",
+        "avx512",
+        "-march=skylake-avx512",
     ),
     "Cascade Lake": Generation(
         "Intel(R) Xeon(R) Platinum 8280 CPU @ 2.70GHz",
         f"{_SKYLAKE_X} avx512_vnni",
         "avx512vnni",
         "x86-64-v4",
-        "cascadelake",
+        "-march=cascadelake",
     ),
     "Cooper Lake": Generation(
         "Intel(R) Xeon(R) Platinum 8380H CPU @ 2.90GHz",
         f"{_SKYLAKE_X} avx512_vnni avx512_bf16",
         "avx512bf16",
         "avx512vnni",
-        "cooperlake",
+        "-march=cooperlake",
     ),
     "Ice Lake": Generation(
         "Intel(R) Xeon(R) Platinum 8358 CPU @ 2.60GHz",
         _ICE_LAKE,
         "avx512vnni",
         "x86-64-v4",
-        "icelake-server",
+        "-march=icelake-server",
     ),
     "Sapphire Rapids": Generation(
         "Intel(R) Xeon(R) Platinum 8480C",
         f"{_ICE_LAKE} avx_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_tile amx_int8 serialize",
         "amx",
         "avx512bf16",
-        "sapphirerapids",
+        "-march=sapphirerapids",
     ),
     "Zen 4": Generation(
         "AMD EPYC 9654 96-Core Processor",
@@ -119,11 +123,16 @@ GENERATIONS = {
         "avx512bf16",
         "avx512vnni",
     ),
-    "Raspberry Pi 4": Generation(_arm("0x41", "0xd08"), "fp asimd evtstrm crc32 cpuid", None),
-    "Graviton2": Generation(_arm("0x41", "0xd0c"), _NEOVERSE_N1, "armv8_2"),
-    "Graviton3": Generation(_arm("0x41", "0xd40"), _NEOVERSE_V1, "armv8_2"),
-    "Jetson Orin": Generation(
-        _arm("0x41", "0xd42"), f"{_NEOVERSE_N1} uscat ilrcpc flagm paca pacg", "armv8_2"
+    "Raspberry Pi 4": Generation(
+        _arm("0x41", "0xd08"), "fp asimd evtstrm crc32 cpuid", None, None, "-mcpu=cortex-a72"
     ),
-    "Grace": Generation(_arm("0x41", "0xd4f"), _NEOVERSE_V2, "armv9", "armv8_2"),
+    "Graviton2": Generation(_arm("0x41", "0xd0c"), _NEOVERSE_N1, "armv8_2", None, "-mcpu=neoverse-n1"),
+    "Graviton3": Generation(_arm("0x41", "0xd40"), _NEOVERSE_V1, "armv8_2", None, "-mcpu=neoverse-v1"),
+    "Jetson Orin": Generation(
+        _arm("0x41", "0xd42"),
+        f"{_NEOVERSE_N1} uscat ilrcpc flagm paca pacg",
+        "armv8_2",
+        gcc="-mcpu=cortex-a78ae",
+    ),
+    "Grace": Generation(_arm("0x41", "0xd4f"), _NEOVERSE_V2, "armv9", "armv8_2", "-mcpu=demeter"),
 }

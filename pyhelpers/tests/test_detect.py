@@ -14,15 +14,16 @@ import pytest
 from commands import call, is_refused, program
 from conftest import ROOT, Nix
 from cpus import GENERATIONS, Generation
-from test_instruction_sets import macro
+from test_instruction_sets import compile_with, macro
 
 from pytorch_variants.advice import _driver, advise, fitting
 from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus, find_cpu, parse_cpuinfo, parse_smi
+from pytorch_variants.errors import UserError
 from pytorch_variants.hardware import cpus, driver_floors, gpus
 from pytorch_variants.names import parse_name
 
 # As an H100 machine's nvidia-smi prints it, and a Jetson's.
-SMI = "NVIDIA H100 80GB HBM3, 9.0, 570.86.15\nNVIDIA H100 80GB HBM3, 9.0, 570.86.15\n"
+SMI = "NVIDIA H100 80GB HBM3, 9.0, 580.159.04\nNVIDIA H100 80GB HBM3, 9.0, 580.159.04\n"
 SMI_JETSON = "Orin (nvgpu), [N/A], [N/A]\n"
 
 
@@ -45,16 +46,13 @@ def test_generations(name: str) -> None:
     "generation", [g for g in GENERATIONS.values() if g.gcc], ids=lambda generation: generation.gcc
 )
 def test_gcc_knows_the_generation_by_the_same_flags(generation: Generation) -> None:
-    output = subprocess.run(
-        ["gcc", f"-march={generation.gcc}", "-dM", "-E", "-"],
-        input="",
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    machine = parse_cpuinfo(generation.cpuinfo, "test").platform.removesuffix("-linux")
+    output = compile_with(machine, [generation.gcc or ""], "-dM", "-E")
     macros = {line.split()[1] for line in output.splitlines()}
-    of_table = {flag for one in cpus().values() if "x86_64-linux" in one.platforms for flag in one.cpuinfo}
-    in_gcc = {flag for flag in of_table if macro("x86_64", flag) in macros}
+    of_table = {
+        flag for one in cpus().values() if f"{machine}-linux" in one.platforms for flag in one.cpuinfo
+    }
+    in_gcc = {flag for flag in of_table if macro(machine, flag) in macros}
     assert in_gcc == of_table & set(generation.flags.split())
 
 
@@ -190,7 +188,7 @@ def test_several_gpus_are_one_build_and_the_command_builds_it(embedded: Nix, tmp
 
 
 def test_nvidia_smi() -> None:
-    assert parse_smi(SMI) == Gpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 2, "570.86.15", "nvidia-smi")
+    assert parse_smi(SMI) == Gpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 2, "580.159.04", "nvidia-smi")
     assert parse_smi(SMI_JETSON) == Gpus((FoundGpu("Orin (nvgpu)"),), None, "nvidia-smi")
     assert parse_smi("No devices were found\n") == Gpus((), None, "nvidia-smi")
     assert parse_smi("") == Gpus((), None, "nvidia-smi")
@@ -280,6 +278,11 @@ def test_this_machine() -> None:
     assert outcome.code == (1 if found["problem"] else 0)
     if found["variant"]:
         assert parse_name(found["variant"]).cpu in fitting(find_cpu())
+
+
+def test_a_path_that_no_system_takes() -> None:
+    with pytest.raises(UserError, match="null byte; write --cpuinfo"):
+        find_cpu(Path("a\0b"))
 
 
 def test_a_finding_is_exit_code_1(tmp_path: Path) -> None:

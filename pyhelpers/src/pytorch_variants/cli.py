@@ -15,7 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
+from pytorch_variants import cli_lock, cli_plan
 from pytorch_variants.errors import UserError
+from pytorch_variants.options import Json
 from pytorch_variants.output import console, print_error, print_json
 
 PROGRAM = "pytorch-variants"
@@ -25,6 +27,9 @@ app = typer.Typer(
     help="Which PyTorch a machine's hardware needs, and proof that a build is that one.",
 )
 
+app.add_typer(cli_lock.app, name="lock")
+app.command()(cli_plan.plan)
+
 
 def complete_what(incomplete: str) -> list[str]:
     """What a shell offers for a GPU or an instruction set."""
@@ -33,8 +38,6 @@ def complete_what(incomplete: str) -> list[str]:
     names = [*gpus(), *cpus(), *products()]
     return [name for name in names if name.lower().startswith(incomplete.lower())]
 
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 # The class of Typer's own complaints is click's or, in later releases, Typer's copy of it.
 _UsageError: Any = typer.BadParameter.__base__
