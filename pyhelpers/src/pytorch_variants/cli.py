@@ -87,7 +87,9 @@ def detect(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the best variant for this machine's GPUs, driver and CPU, or for another's. 1: none runs there.
+    """Find the best variant for this machine's GPUs, driver and CPU, or for another's.
+
+    Exit code 1: as the machine is, that variant would not run there.
 
     Example: pytorch-variants detect --gpu "RTX 4090" --cpuinfo cpuinfo.txt --driver 570.86.15
     """
@@ -129,7 +131,9 @@ def list_variants(
     ] = False,
     json: Json = False,
 ) -> None:
-    """List the variants: a matrix if the terminal is wide enough, else their names. Options may be repeated.
+    """List the variants: a matrix if the terminal is wide enough, else their names.
+
+    All filters but --cuda may be repeated.
 
     Example: pytorch-variants list --system x86_64-linux --gpu H100 --gpu L40S --cuda 12.8 --github-matrix
     """
@@ -219,7 +223,7 @@ def retarget(
 def _explain(error: Any) -> tuple[str, str]:
     """The command and what was wrong with the call, of one of Typer's usage errors."""
     command = error.ctx.command_path if error.ctx else PROGRAM
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".?").replace(". Did", "; did")
     return command, f"{message[:1].lower()}{message[1:]}; see {command} --help"
 
 
