@@ -10,13 +10,15 @@ fatbinary_section.h and fatBinary.h; the entry's fields are those that `cuobjdum
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytorch_variants.elf import SHT_NOBITS, Elf, Section
+from pytorch_variants.elf import SHF_EXECINSTR, SHT_NOBITS, SHT_PROGBITS, Elf, Section
 from pytorch_variants.errors import UserError
 
 SECTION_NAME = ".nv_fatbin"
+RELOCATABLE_SECTION_NAME = "__nv_relfatbin"
 WRAPPER_SECTION_NAME = ".nvFatBinSegment"
 
 CONTAINER = struct.Struct("<IHHQ")  # magic, version, header size, payload size
@@ -26,6 +28,7 @@ _ENTRY = struct.Struct("<HHIQ12xI8xQ")
 _ENTRY_HEADER = 64  # the least that has been seen; options may follow
 WRAPPER = struct.Struct("<IIQQ")  # magic, version, address of the container, address of linked code
 _WRAPPER_MAGIC = 0x466243B1
+POINTER = 8  # where in a wrapper the container's address is
 
 _KINDS: dict[int, Literal["cubin", "ptx"]] = {1: "ptx", 2: "cubin"}
 _COMPRESSED = 0x2000 | 0x8000  # LZ4, Zstandard
@@ -91,7 +94,7 @@ class Wrapper:
     @property
     def pointer_offset(self) -> int:
         """Where in the file the container's address stands."""
-        return self.offset + 8
+        return self.offset + POINTER
 
 
 def _section(elf: Elf, name: str) -> Section | None:
@@ -150,13 +153,32 @@ def _containers(elf: Elf, section: Section) -> Iterator[Container]:
         elf.forget()
 
 
-def read_fatbins(elf: Elf) -> tuple[Container, ...]:
+def read_fatbins(elf: Elf, name: str = SECTION_NAME) -> tuple[Container, ...]:
     """The containers of a library, in the file's order; none if it has no GPU code.
 
-    Only headers are read. Raises FatbinError where the section is not whole and well-formed.
+    With RELOCATABLE_SECTION_NAME, those that only the device linker reads: no program loads them. Only
+    headers are read. Raises FatbinError where the section is not whole and well-formed.
     """
-    section = _section(elf, SECTION_NAME)
+    section = _section(elf, name)
     return tuple(_containers(elf, section)) if section else ()
+
+
+def find_elsewhere(elf: Elf) -> Iterator[tuple[str, Container]]:
+    """Containers in sections where nvcc puts none, with the section's name: the runtime loads these too."""
+    magic = _CONTAINER_MAGIC.to_bytes(4, "little")
+    for section in elf.sections:
+        if section.flags & SHF_EXECINSTR or section.name in (SECTION_NAME, RELOCATABLE_SECTION_NAME):
+            continue
+        if section.type != SHT_PROGBITS:
+            continue
+        end = section.offset + section.size
+        place = elf.find(magic, section.offset, end)
+        while place >= 0:
+            rest = replace(section, offset=place, size=end - place)
+            with suppress(FatbinError):
+                yield section.name, next(_containers(elf, rest))
+            place = elf.find(magic, place + 1, end)
+        elf.forget()
 
 
 def read_wrappers(elf: Elf) -> tuple[Wrapper, ...]:

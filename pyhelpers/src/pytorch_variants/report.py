@@ -9,6 +9,9 @@ from rich.table import Table
 
 SCHEMA_VERSION = 1
 
+# The origin of a build that is asked for everything; any other is named in the report.
+COMPILED = "compiled from source"
+
 _MARKS = {"ok": "[green]✓[/]", "wrong": "[bold red]✗[/]", "note": "[yellow]•[/]"}
 
 

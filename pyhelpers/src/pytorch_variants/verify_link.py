@@ -1,0 +1,213 @@
+"""Verification of linkage: every library is found, there is one torch and one CUDA, companions use both."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from pytorch_variants.elf import open_elf
+from pytorch_variants.environment import Environment, libraries
+from pytorch_variants.errors import UserError
+from pytorch_variants.report import Finding, expect
+
+# The GPU driver's own: on the machine that runs the program, never in a package.
+_DRIVER = frozenset({"libcuda.so.1", "libnvidia-ml.so.1", "libnvcuvid.so.1"})
+# Each says which release of CUDA it belongs to; their names have the major number alone.
+_CUDA = ("libcudart.", "libnvrtc.so", "libnvJitLink.so")
+_TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A library, what it needs and where that is; `unknown` are names that only the loader may know.
+
+    Paths are as the loader forms them, with links unresolved.
+    """
+
+    path: Path
+    runpath: tuple[str, ...]
+    found: Mapping[str, Path]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """The libraries of torch, those that they need, and those of other packages that need torch."""
+
+    torch: tuple[Linked, ...]
+    needed: tuple[Linked, ...]
+    companions: Mapping[str, tuple[Linked, ...]]
+
+    @property
+    def all(self) -> tuple[Linked, ...]:
+        """Every library, torch's first."""
+        return (*self.torch, *self.needed, *(item for items in self.companions.values() for item in items))
+
+    @property
+    def cuda(self) -> tuple[str, ...]:
+        """The files of CUDA's runtime libraries that something needs."""
+        files = {path for item in self.all for path in item.found.values() if path.name.startswith(_CUDA)}
+        return tuple(sorted({os.path.realpath(path) for path in files}))
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What to ask the loader for."""
+        return tuple(sorted({name for item in self.all for name in item.unknown}))
+
+
+def _resolve(path: Path, inherited: tuple[str, ...] = (), known: Mapping[str, Path] | None = None) -> Linked:
+    with open_elf(path) as elf:
+        needed, runpath = elf.needed, elf.runpath
+    # The loader takes $ORIGIN from the path that it was given, not from where a link leads.
+    origin = str(path.parent)
+    directories = [part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for part in runpath]
+    found, unknown = {}, []
+    for name in needed:
+        places = (Path(directory) / name for directory in (*directories, *inherited))
+        place = next((place for place in places if place.is_file()), (known or {}).get(name))
+        if place:
+            found[name] = place
+        elif name not in _DRIVER:
+            unknown.append(name)
+    return Linked(path, tuple(directories), found, tuple(unknown))
+
+
+def _follow(start: tuple[Linked, ...], known: dict[str, Path]) -> Iterator[Linked]:
+    """What these libraries need, and what that needs in turn; `known` grows by what is met."""
+    queue, seen = list(start), {item.path for item in start}
+    while queue:
+        item = queue.pop(0)
+        for name, path in item.found.items():
+            known.setdefault(name, path)
+            if path not in seen:
+                seen.add(path)
+                further = _resolve(path, item.runpath, known)
+                queue.append(further)
+                yield further
+
+
+def read_linkage(environment: Environment) -> Linkage:
+    """Read from the files what the libraries of torch and of its companions need.
+
+    A library of PyTorch's has to find all by itself. The others are loaded later: they also find what is
+    there by then, and companions what lies in their own package.
+    """
+    own: list[Path] = []
+    others: dict[str, list[Path]] = {}
+    for path in libraries(environment.packages):
+        if path.is_relative_to(environment.torch):
+            own.append(path)
+        elif not path.is_relative_to(environment.packages / "nvidia"):
+            package = path.relative_to(environment.packages).parts[0].split(".")[0]
+            others.setdefault(package, []).append(path)
+    torch = []
+    for path in own:
+        try:
+            torch.append(_resolve(path))
+        except UserError:
+            continue  # check_gpu_code has a row for it.
+    known = {path.name: path for path in own}
+    needed = tuple(_follow(tuple(torch), known))
+    companions: dict[str, tuple[Linked, ...]] = {}
+    for package, paths in others.items():
+        siblings = {path.name: path for path in paths}
+        items = []
+        for path in paths:
+            try:
+                items.append(_resolve(path, known={**siblings, **known}))
+            except UserError:
+                continue  # Not a library, or none of this machine's.
+        users = tuple(
+            item for item in items if any(_TORCH.match(name) for name in (*item.found, *item.unknown))
+        )
+        if users:
+            companions[package] = users
+            needed += tuple(_follow(users, known))
+    return Linkage(tuple(torch), needed, companions)
+
+
+def check_linkage(linkage: Linkage, missing: frozenset[str]) -> Iterator[Finding]:
+    """Every library that is needed is found; `missing` are names that the loader does not know."""
+    total = 0
+    lacking = False
+    for item in linkage.all:
+        total += len(item.found) + len(item.unknown)
+        names = [name for name in item.unknown if name in missing]
+        if names:
+            lacking = True
+            where = (
+                f"{item.path.name}, {'RUNPATH ' + ':'.join(item.runpath) if item.runpath else 'no RUNPATH'}"
+            )
+            yield Finding("wrong", "linkage", "every library found", f"no {' '.join(names)}", where)
+    if not lacking:
+        where = f"{len(linkage.all)} libraries: {len(linkage.torch)} of torch, what they need, companions"
+        yield Finding("ok", "linkage", "every library found", f"{total} of {total}", where)
+
+
+def _elsewhere(paths: set[str], torch: set[str]) -> list[str]:
+    return sorted(path for path in paths if _TORCH.match(Path(path).name) and path not in torch)
+
+
+def check_one_torch(environment: Environment, linkage: Linkage, loaded: list[str]) -> Iterator[Finding]:
+    """One torch package, and no library of another one needed or loaded; `loaded` are files."""
+    torch = {os.path.realpath(item.path) for item in linkage.torch}
+    found = [str(path) for path in environment.torches[1:]]
+    found += [str(path) for path in sorted(environment.packages.glob("torch-*.dist-info"))[1:]]
+    inside = {str(path) for path in libraries(environment.packages)}
+    needed = {str(path) for item in linkage.all for path in item.found.values()}
+    found += _elsewhere({os.path.realpath(path) for path in inside | needed | set(loaded)}, torch)
+    yield expect(
+        "torch packages", "one", f"also {', '.join(found)}" if found else "one", str(environment.torch)
+    )
+
+
+def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Finding]:
+    """All of CUDA's runtime libraries are of the release that torch was built with."""
+    if versions or expected:
+        found = sorted(set(versions.values()))
+        where = ", ".join(f"{Path(path).name} {version}" for path, version in versions.items())
+        yield expect("CUDA libraries", expected or "none", " ".join(found) or "none", where)
+
+
+def _requirements(environment: Environment, package: str) -> Iterator[Requirement]:
+    for distribution in distributions(path=[str(environment.packages)]):
+        top = (distribution.read_text("top_level.txt") or distribution.name).split()
+        if package in top or package == distribution.name:
+            for text in distribution.requires or ():
+                if (requirement := Requirement(text)).name == "torch":
+                    yield requirement
+
+
+def check_companions(
+    environment: Environment, linkage: Linkage, answer: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Packages with libraries that need torch: built for this one, linked to it, and they load beside it."""
+    torch = {os.path.realpath(item.path) for item in linkage.torch}
+    for package, items in linkage.companions.items():
+        problems = [
+            f"{item.path.name} finds {path}"
+            for item in items
+            for name, path in item.found.items()
+            if _TORCH.match(name) and os.path.realpath(path) not in torch
+        ]
+        problems += [
+            f"asks for torch{requirement.specifier}, this is {answer['torch']}"
+            for requirement in _requirements(environment, package)
+            if answer.get("torch") and not requirement.specifier.contains(answer["torch"], prereleases=True)
+        ]
+        if error := answer.get("modules", {}).get(package):
+            problems.append(f"import {package}: {error}")
+        for item in items:
+            if error := answer.get("companions", {}).get(str(item.path)):
+                problems.append(f"{item.path.name}: {error}")
+        expected = "linked to this torch"
+        where = f"{package}, {len(items)} libraries"
+        if problems:
+            yield Finding("wrong", "companion", expected, "; ".join(problems), where)
+        else:
+            yield Finding("ok", "companion", expected, expected, where)
