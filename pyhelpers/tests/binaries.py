@@ -71,15 +71,29 @@ def tool(name: str) -> Path:
 
 
 @functools.cache
+def nvcc_library(name: str, *options: str, objects: bool = False) -> Path:
+    """A library that nvcc makes with these options; do not write to it.
+
+    With `objects` each option is a list of architectures, "80 90", of an object of its own.
+    """
+    path, source = scratch() / f"lib{name}.so", scratch() / f"{name}.cu"
+    source.write_text(CUDA)
+    common = [str(tool("nvcc")), "-Xcompiler=-fPIC", "-cudart=static"]
+    inputs = [str(source)]
+    if objects:
+        inputs = [str(scratch() / f"{name}{number}.o") for number in range(len(options))]
+        for target, archs in zip(inputs, options, strict=True):
+            flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs.split()]
+            source.write_text(re.sub("(add|scale|run)(?=[(<])", rf"\1_{Path(target).stem}", CUDA))
+            subprocess.run([*common, "-c", *flags, "-o", target, source], check=True)
+        options = (f"-gencode=arch=compute_{options[0].split()[0]},code=sm_{options[0].split()[0]}",)
+    subprocess.run([*common, "-shared", *options, "-o", path, *inputs], check=True)
+    return path
+
+
 def cuda_library(name: str) -> Path:
     """One of LIBRARIES; do not write to it."""
-    path, source = scratch() / f"lib{name}.so", scratch() / "kernels.cu"
-    source.write_text(CUDA)
-    subprocess.run(
-        [tool("nvcc"), "-shared", "-Xcompiler=-fPIC", "-cudart=static", *LIBRARIES[name], "-o", path, source],
-        check=True,
-    )
-    return path
+    return nvcc_library(name, *LIBRARIES[name])
 
 
 def c_library(path: Path, source: str, *options: str) -> Path:

@@ -21,8 +21,8 @@ from pytorch_variants.isa import allowed, arm_features, characteristic, x86_feat
 from pytorch_variants.report import COMPILED, Finding
 
 # Bounds per library: symbols looked at, and bytes of their functions that are disassembled.
-MOST_SYMBOLS = 3000
-MOST_BYTES = 400_000
+MOST_SYMBOLS = 6000
+MOST_BYTES = 800_000
 
 _OWN = re.compile(r"_ZNK?(2at|3c10|5torch|6caffe2)")
 _DISPATCHED = re.compile("AVX2|AVX512|AMX|VSX|ZVECTOR|SVE|vec256|vec512|Vectorized")

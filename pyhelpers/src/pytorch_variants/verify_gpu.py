@@ -21,15 +21,15 @@ from pytorch_variants.report import COMPILED, Finding, expect
 MAIN_LIBRARY = "libtorch_cuda.so"
 
 
-def _names(entries: Iterable[Entry], specific: bool) -> str:
-    # sm_90a belongs to a build for sm_90: PyTorch adds such kernels by itself.
-    names = {
-        (entry.kind, entry.arch, f"{'sm' if entry.kind == 'cubin' else 'PTX'}_{entry.arch}")
-        if not specific
-        else (entry.kind, entry.arch, entry.sm if entry.kind == "cubin" else f"PTX_{entry.sm[3:]}")
-        for entry in entries
-    }
-    return " ".join(name for *_, name in sorted(names)) or "none"
+def _names(entries: Iterable[Entry], specific: bool = False) -> str:
+    kinds = {(entry.kind, entry.arch, entry.suffix) for entry in entries}
+    if not specific:
+        # sm_90a belongs to a build for sm_90: PyTorch adds such kernels by itself. Alone it does not.
+        kinds = {
+            (kind, arch, suffix if (kind, arch, "") not in kinds else "") for kind, arch, suffix in kinds
+        }
+    names = [f"{'sm' if kind == 'cubin' else 'PTX'}_{arch}{suffix}" for kind, arch, suffix in sorted(kinds)]
+    return " ".join(names) or "none"
 
 
 def _lacking(containers: Iterable[Container], targets: set[int]) -> list[Container]:
@@ -67,25 +67,30 @@ def check_library(
     entries = [entry for container in own for entry in container.entries]
     chosen = [e for container in own for e in select(container.entries, targets, with_ptx)]
     stray = len(entries) > len(chosen)
-    found = {entry.arch for entry in chosen if entry.kind == "cubin"} & targets
+    found = {
+        entry.arch for entry in chosen if entry.kind == "cubin" and (specific or not entry.suffix)
+    } & targets
     expected = " ".join(f"sm_{gpu.name[2:]}" for gpu in variant.gpus) or "none"
     size = sum(entry.size for entry in entries) / 1e6
     where = f"{name}: {len(own)} containers, {size:.1f} MB"
     if not main and not stray and chosen and found != targets:
         # What PyTorch links (MAGMA) may lack an architecture and still have code that runs on it.
-        yield Finding(
+        row = Finding(
             "ok", "GPU code", expected, f"{_names(entries, specific)}, which {expected} runs", where
         )
     elif tolerant and stray and found == targets:
-        yield Finding("note", "GPU code", expected, _names(entries, specific), f"{where}, as it came")
-    elif entries or main:
-        yield expect("GPU code", expected, _names(entries, specific), where)
-    if lacking := _lacking(containers, targets):
+        row = Finding("note", "GPU code", expected, f"{_names(entries, specific)}, as it came", where)
+    else:
+        row = expect("GPU code", expected, _names(entries, specific), where)
+    if entries or main:
+        yield row
+    lacking = _lacking(containers, targets)
+    if row.status != "wrong" and lacking:
         yield Finding(
             "wrong",
-            "GPU code",
-            f"code for {expected} in every container",
-            f"none in {len(lacking)} of {len(containers)}: {_names(lacking[0].entries, True)} alone",
+            "code in every container",
+            expected,
+            f"{_names(lacking[0].entries, specific=True)} alone in {len(lacking)} of {len(containers)}",
             f"{name} at {lacking[0].offset:#x}",
         )
     if linked:
@@ -94,7 +99,7 @@ def check_library(
             "note",
             "linked GPU code",
             expected,
-            _names(others, False),
+            _names(others),
             f"{name}: {len(linked)} containers of NCCL or MAGMA, linked from the shared set",
         )
 
@@ -112,12 +117,12 @@ def _device_linker_code(name: str, elf: Elf) -> Iterator[Finding]:
     if containers := read_fatbins(elf, RELOCATABLE_SECTION_NAME):
         entries = [entry for container in containers for entry in container.entries]
         where = f"{name}, {RELOCATABLE_SECTION_NAME}, {sum(e.size for e in entries) / 1e6:.1f} MB"
-        yield Finding("note", "device linker's input", "", f"{_names(entries, False)}, never loaded", where)
+        yield Finding("note", "device linker's input", "", f"{_names(entries)}, never loaded", where)
 
 
 def _odd_sections(name: str, elf: Elf) -> Iterator[Finding]:
     for section, container in find_elsewhere(elf):
-        found = f"{_names(container.entries, True)} in {section}"
+        found = f"{_names(container.entries, specific=True)} in {section}"
         yield Finding("wrong", "GPU code", "in .nv_fatbin", found, f"{name} at {container.offset:#x}")
 
 
@@ -135,6 +140,9 @@ def check_gpu_code(torch: Path, variant: Variant, origin: str) -> Iterator[Findi
     for library in libraries(torch):
         try:
             with open_elf(library) as elf:
+                if f"{elf.machine}-linux" not in variant.cpu.platforms:
+                    expected = " ".join(variant.cpu.platforms)
+                    yield Finding("wrong", "machine", expected, elf.machine, library.name)
                 containers = read_fatbins(elf)
                 if containers:
                     with_code.add(library.name)

@@ -167,11 +167,11 @@ def check_one_torch(environment: Environment, linkage: Linkage, loaded: list[str
 
 
 def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Finding]:
-    """All of CUDA's runtime libraries are of the release that torch was built with."""
-    if versions or expected:
-        found = sorted(set(versions.values()))
-        where = ", ".join(f"{Path(path).name} {version}" for path, version in versions.items())
-        yield expect("CUDA libraries", expected or "none", " ".join(found) or "none", where)
+    """All of CUDA's runtime libraries are of one release, that which torch was built with if it is known."""
+    found = sorted(set(versions.values()))
+    where = ", ".join(f"{Path(path).name} {version}" for path, version in versions.items())
+    if found or expected:
+        yield expect("CUDA libraries", expected or found[0], " ".join(found) or "none", where)
 
 
 def _requirements(environment: Environment, package: str) -> Iterator[Requirement]:
