@@ -43,7 +43,7 @@ def compile_torch(directory: Path, *parts: tuple[str, tuple[str, ...]]) -> Path:
     objects = []
     for number, (source, flags) in enumerate(parts):
         target = directory / f"{number}.o"
-        command = [tool("g++"), "-O3", "-fPIC", "-c", "-x", "c++", "-", "-o", target, *flags]
+        command = [str(tool("g++")), "-O3", "-fPIC", "-c", "-x", "c++", "-", "-o", str(target), *flags]
         subprocess.run(command, input=source.encode(), check=True)
         objects.append(target)
     library = directory / "torch" / "lib" / "libc10.so"

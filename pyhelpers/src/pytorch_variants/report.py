@@ -1,8 +1,10 @@
-"""The verification report: rows of what was expected, what was found and where; a table or JSON."""
+"""The verification report: rows of what was expected, found and where; a table, JSON or JUnit XML."""
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from rich.console import Console
 from rich.table import Table
@@ -55,6 +57,34 @@ def from_json(text: str) -> Report:
     """The report that `to_json` wrote."""
     data = json.loads(text)
     return Report(data["variant"], data["origin"], tuple(Finding(**row) for row in data["findings"]))
+
+
+def to_junit(report: Report) -> str:
+    """The report for CI servers: a test case per row, notes as its output."""
+    wrong = sum(row.status == "wrong" for row in report.findings)
+    suite = Element(
+        "testsuite", name=report.variant, tests=str(len(report.findings)), failures=str(wrong), errors="0"
+    )
+    SubElement(SubElement(suite, "properties"), "property", name="origin", value=report.origin)
+    for row in report.findings:
+        name = f"{row.check}: {row.where}" if row.where else row.check
+        case = SubElement(suite, "testcase", classname=report.variant, name=name)
+        message = f"expected {row.expected}, found {row.found}"
+        if row.status == "wrong":
+            SubElement(case, "failure", message=message).text = f"{message}\n{row.where}"
+        elif row.status == "note":
+            SubElement(case, "system-out").text = row.found
+    indent(suite)
+    return tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def write(report: Report, directory: Path) -> None:
+    """The report in all its forms: report.json, report.txt and report.xml."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "report.json").write_text(to_json(report) + "\n", encoding="utf-8")
+    (directory / "report.xml").write_text(to_junit(report), encoding="utf-8")
+    with (directory / "report.txt").open("w", encoding="utf-8") as file:
+        print_table(report, Console(file=file, width=130))
 
 
 def print_table(report: Report, console: Console) -> None:
