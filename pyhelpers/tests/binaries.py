@@ -70,25 +70,39 @@ def tool(name: str) -> Path:
     pytest.fail(f"no {name} here: pip install -e 'pyhelpers[test]' brings it")
 
 
-@functools.cache
-def nvcc_library(name: str, *options: str, objects: bool = False) -> Path:
-    """A library that nvcc makes with these options; do not write to it.
+def _nvcc() -> tuple[str, ...]:
+    return str(tool("nvcc")), "-Xcompiler=-fPIC", "-cudart=static"
 
-    With `objects` each option is a list of architectures, "80 90", of an object of its own.
-    """
-    path, source = scratch() / f"lib{name}.so", scratch() / f"{name}.cu"
+
+@functools.cache
+def nvcc_library(name: str, *options: str) -> Path:
+    """A library that nvcc makes with these options; do not write to it."""
+    path, source = scratch() / f"lib{name}.so", scratch() / "kernels.cu"
     source.write_text(CUDA)
-    common = [str(tool("nvcc")), "-Xcompiler=-fPIC", "-cudart=static"]
-    inputs = [str(source)]
-    if objects:
-        inputs = [str(scratch() / f"{name}{number}.o") for number in range(len(options))]
-        for target, archs in zip(inputs, options, strict=True):
-            flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs.split()]
-            source.write_text(re.sub("(add|scale|run)(?=[(<])", rf"\1_{Path(target).stem}", CUDA))
-            subprocess.run([*common, "-c", *flags, "-o", target, source], check=True)
-        options = (f"-gencode=arch=compute_{options[0].split()[0]},code=sm_{options[0].split()[0]}",)
-    subprocess.run([*common, "-shared", *options, "-o", path, *inputs], check=True)
+    subprocess.run([*_nvcc(), "-shared", *options, "-o", path, source], check=True)
     return path
+
+
+@functools.cache
+def nvcc_objects(*parts: tuple[str, str, bool]) -> Path:
+    """A library of one object per part: its source, architectures as "80 90", whether it is relocatable.
+
+    The device linker, where it has something to do, works for the architectures of the last part.
+    """
+    directory = Path(tempfile.mkdtemp(dir=scratch()))
+    objects = []
+    for number, (text, archs, relocatable) in enumerate(parts):
+        source, target = directory / f"{number}.cu", directory / f"{number}.o"
+        source.write_text(text)
+        flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs.split()]
+        subprocess.run(
+            [*_nvcc(), "-c", f"-rdc={str(relocatable).lower()}", *flags, "-o", target, source], check=True
+        )
+        objects.append(target)
+    if not parts[-1][2]:
+        flags = ["-gencode=arch=compute_90,code=sm_90"]
+    subprocess.run([*_nvcc(), "-shared", *flags, "-o", directory / "lib.so", *objects], check=True)
+    return directory / "lib.so"
 
 
 def cuda_library(name: str) -> Path:

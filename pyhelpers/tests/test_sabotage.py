@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from binaries import c_library, cuda_library, nvcc_library, tool
+from binaries import c_library, cuda_library, nvcc_library, nvcc_objects, tool
 from conftest import FLAGSHIP
 
 from pytorch_variants.elf import Elf
@@ -112,7 +112,13 @@ def specific_code_alone(wrong: Sabotage) -> None:
 
 
 def an_object_without_code(wrong: Sabotage) -> None:
-    wrong.replace(MAIN, nvcc_library("mixed", *("90", "80 90", "80"), objects=True))
+    parts = (("one", "90"), ("two", "80 90"), ("three", "80"))
+    wrong.replace(
+        MAIN,
+        nvcc_objects(
+            *((f"__global__ void {name}(float *x) {{ x[0] += 1; }}", archs, False) for name, archs in parts)
+        ),
+    )
     for name in (LINALG, NVSHMEM):
         wrong.retarget(name, 80, 90)
 

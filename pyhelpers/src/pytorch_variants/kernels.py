@@ -1,8 +1,8 @@
 """Whose kernels a container has, read from the host code that registers them with the CUDA runtime.
 
 nvcc gives every object a function __sti____cudaRegisterAll. It, or the callback that it installs, loads the
-addresses of the object's wrapper and of its kernels' names. Where a device linker has joined objects, the
-wrappers are symbols named __fatbinwrap_.
+addresses of the object's wrapper and of its kernels' names. The wrapper of what a device linker has joined is
+loaded by a function of that object, __cudaRegisterLinkedBinary.
 """
 
 import re
@@ -14,7 +14,6 @@ from pytorch_variants.elf import (
     SHT_RELA,
     SHT_SYMTAB,
     STT_FUNC,
-    STT_OBJECT,
     Elf,
     ElfError,
     Section,
@@ -22,9 +21,11 @@ from pytorch_variants.elf import (
 )
 from pytorch_variants.fatbin import POINTER, WRAPPER_SECTION_NAME, read_fatbins, read_wrappers
 
-_REGISTER = re.compile(r"_ZL\d+(__sti____cudaRegisterAllv|__nv_cudaEntityRegisterCallbackPPv)$")
+_REGISTER = re.compile(
+    r"_ZL\d+(__sti____cudaRegisterAllv|__nv_cudaEntityRegisterCallbackPPv|__cudaRegisterLinkedBinary.*)$"
+)
 _MOST = 1 << 16  # bytes of one such function
-_NAME = re.compile(rb"_Z[!-~]+|nccl[!-~]+")
+_NAME = re.compile(rb"_Z[!-~]+|[A-Za-z_]\w{3,}(?=\0)")
 _PYTORCH = re.compile(rb"_ZN|2at|3c10|5torch|6caffe2|7cutlass|N22PyTorch")
 
 
@@ -40,34 +41,32 @@ def _addresses(elf: Elf, function: Symbol) -> Iterator[int]:
             yield address + size + int(match[1] + match[2], 0)
 
 
-def _kernel_names(elf: Elf) -> dict[int, tuple[bytes, ...]]:
-    """The names of the kernels that are registered with each wrapper, by the wrapper's address."""
-    section = elf.section(WRAPPER_SECTION_NAME)
-    if section is None or elf.machine != "x86_64":
-        return {}
-    wrappers = range(section.address, section.address + section.size)
-    functions = {
-        s.address: s for s in elf.symbols(SHT_SYMTAB) if s.kind == STT_FUNC and _REGISTER.match(s.name)
-    }
+def _kernel_name(elf: Elf, address: int) -> bytes | None:
+    try:
+        place = elf.offset_of(address)
+    except ElfError:
+        return None
+    match = _NAME.match(bytes(elf.data[place : place + 512]))
+    return match.group() if match else None
+
+
+def _registered(elf: Elf, wrappers: range) -> tuple[dict[int, tuple[bytes, ...]], frozenset[int]]:
+    """The names of the kernels that each wrapper is registered with; the wrappers of device-linked code."""
+    symbols = elf.symbols(SHT_SYMTAB)
+    functions = {s.address: s for s in symbols if s.kind == STT_FUNC and _REGISTER.match(s.name)}
     names: dict[int, tuple[bytes, ...]] = {}
+    joined: set[int] = set()
     for function in functions.values():
-        if not function.name.endswith("RegisterAllv"):
-            continue
         loaded = list(_addresses(elf, function))
-        for callback in [functions[address] for address in loaded if address in functions]:
-            loaded += _addresses(elf, callback)
-        found = []
-        for address in loaded:
-            try:
-                place = elf.offset_of(address)
-            except ElfError:
-                continue
-            if match := _NAME.match(bytes(elf.data[place : place + 512])):
-                found.append(match.group())
-        for address in loaded:
-            if address in wrappers:
-                names[address] = tuple(found)
-    return names
+        own = [address for address in loaded if address in wrappers]
+        if "RegisterLinkedBinary" in function.name:
+            joined.update(own)
+        elif function.name.endswith("RegisterAllv"):
+            for callback in [functions[address] for address in loaded if address in functions]:
+                loaded += _addresses(elf, callback)
+            found = [_kernel_name(elf, address) for address in loaded]
+            names |= dict.fromkeys(own, tuple(name for name in found if name))
+    return names, frozenset(joined)
 
 
 def _pointers(elf: Elf, section: Section) -> dict[int, int]:
@@ -86,27 +85,22 @@ def _pointers(elf: Elf, section: Section) -> dict[int, int]:
 def linked_containers(elf: Elf, name: str) -> frozenset[int]:
     """The places in the file of containers that PyTorch's build links in and does not compile.
 
-    Those are NCCL's in libtorch_cuda.so and MAGMA's in libtorch_cuda_linalg.so. Whatever cannot be told
-    counts as PyTorch's own.
+    Those are NCCL's in libtorch_cuda.so and MAGMA's in libtorch_cuda_linalg.so. NCCL is device-linked, and
+    PyTorch's own code is not. Whatever cannot be told counts as PyTorch's own.
     """
     section = elf.section(WRAPPER_SECTION_NAME)
-    if section is None:
+    if section is None or elf.machine != "x86_64":
         return frozenset()
-    names = _kernel_names(elf)
-    joined = {
-        symbol.address
-        for symbol in elf.symbols(SHT_SYMTAB)
-        if symbol.kind == STT_OBJECT and symbol.name.startswith("__fatbinwrap_")
-    }
-    places = {container.offset for container in read_fatbins(elf)}
+    names, joined = _registered(elf, range(section.address, section.address + section.size))
     found = set()
     for pointer, target in _pointers(elf, section).items():
         wrapper = pointer - POINTER
         kernels = names.get(wrapper, ())
+        foreign = bool(kernels) and not any(_PYTORCH.search(kernel) for kernel in kernels)
         if name == "libtorch_cuda.so":
-            linked = wrapper in joined or (bool(kernels) and all(b"nccl" in kernel for kernel in kernels))
+            linked = wrapper in joined or (foreign and all(b"nccl" in kernel for kernel in kernels))
         else:
-            linked = bool(kernels) and not any(_PYTORCH.search(kernel) for kernel in kernels)
+            linked = foreign and name == "libtorch_cuda_linalg.so"
         if linked:
             found.add(elf.offset_of(target))
-    return frozenset(found & places)
+    return frozenset(found & {container.offset for container in read_fatbins(elf)})
