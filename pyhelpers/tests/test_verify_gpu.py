@@ -7,6 +7,8 @@ import pytest
 from binaries import nvcc_objects
 
 from pytorch_variants.elf import open_elf
+from pytorch_variants.fatbin import read_fatbins
+from pytorch_variants.kernels import linked_containers
 from pytorch_variants.names import parse_name
 from pytorch_variants.report import COMPILED, Finding
 from pytorch_variants.verify_gpu import check_gpu_code
@@ -89,3 +91,16 @@ def test_the_device_linkers_input_is_told_apart(tmp_path: Path) -> None:
         assert elf.section("__nv_relfatbin")
     found = rows(tmp_path, "libtorch_nvshmem.so", (OWN, "90", True))
     assert [(row.status, row.check) for row in found] == [("note", "device linker's input")]
+
+
+def test_real_code_of_nccl_and_magma(environment: Path, official_libraries: Path) -> None:
+    """The official PyTorch has NCCL as a library of its own and links MAGMA."""
+    [nccl] = environment.glob("lib/python3*/site-packages/nvidia/nccl/lib/libnccl.so.2")
+    for path, name, all_linked in (
+        (nccl, "libtorch_cuda.so", True),
+        (official_libraries / "libtorch_cuda_linalg.so", "libtorch_cuda_linalg.so", True),
+        (official_libraries / "libtorch_cuda.so", "libtorch_cuda.so", False),
+    ):
+        with open_elf(path) as elf:
+            places = {container.offset for container in read_fatbins(elf)}
+            assert linked_containers(elf, name) == (places if all_linked else set())

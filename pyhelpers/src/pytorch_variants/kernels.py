@@ -2,7 +2,7 @@
 
 nvcc gives every object a function __sti____cudaRegisterAll. It, or the callback that it installs, loads the
 addresses of the object's wrapper and of its kernels' names. The wrapper of what a device linker has joined is
-loaded by a function of that object, __cudaRegisterLinkedBinary.
+loaded by functions whose names begin with __cudaRegisterLinkedBinary.
 """
 
 import re
@@ -22,7 +22,7 @@ from pytorch_variants.elf import (
 from pytorch_variants.fatbin import POINTER, WRAPPER_SECTION_NAME, read_fatbins, read_wrappers
 
 _REGISTER = re.compile(
-    r"_ZL\d+(__sti____cudaRegisterAllv|__nv_cudaEntityRegisterCallbackPPv|__cudaRegisterLinkedBinary.*)$"
+    r"(_ZL\d+)?(__sti____cudaRegisterAllv|__nv_cudaEntityRegisterCallbackPPv|__cudaRegisterLinkedBinary)"
 )
 _MOST = 1 << 16  # bytes of one such function
 _NAME = re.compile(rb"_Z[!-~]+|[A-Za-z_]\w{3,}(?=\0)")

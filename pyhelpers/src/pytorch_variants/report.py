@@ -1,6 +1,7 @@
 """The verification report: rows of what was expected, found and where; a table, JSON or JUnit XML."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 SCHEMA_VERSION = 1
 
@@ -59,21 +61,29 @@ def from_json(text: str) -> Report:
     return Report(data["variant"], data["origin"], tuple(Finding(**row) for row in data["findings"]))
 
 
+# What XML 1.0 has no place for; names in damaged files have all of it.
+_NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)
+
+
 def to_junit(report: Report) -> str:
     """The report for CI servers: a test case per row, notes as its output."""
     wrong = sum(row.status == "wrong" for row in report.findings)
     suite = Element(
         "testsuite", name=report.variant, tests=str(len(report.findings)), failures=str(wrong), errors="0"
     )
-    SubElement(SubElement(suite, "properties"), "property", name="origin", value=report.origin)
+    SubElement(SubElement(suite, "properties"), "property", name="origin", value=_xml(report.origin))
     for row in report.findings:
-        name = f"{row.check}: {row.where}" if row.where else row.check
+        name = _xml(f"{row.check}: {row.where}" if row.where else row.check)
         case = SubElement(suite, "testcase", classname=report.variant, name=name)
-        message = f"expected {row.expected}, found {row.found}"
+        message = _xml(f"expected {row.expected}, found {row.found}")
         if row.status == "wrong":
-            SubElement(case, "failure", message=message).text = f"{message}\n{row.where}"
+            SubElement(case, "failure", message=message).text = f"{message}\n{_xml(row.where)}"
         elif row.status == "note":
-            SubElement(case, "system-out").text = row.found
+            SubElement(case, "system-out").text = _xml(row.found)
     indent(suite)
     return tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -94,7 +104,8 @@ def print_table(report: Report, console: Console) -> None:
     for title in ("check", "expected", "found", "where"):
         table.add_column(title, overflow="fold")
     for row in report.findings:
-        table.add_row(_MARKS[row.status], row.check, row.expected, row.found, row.where)
+        texts = (Text(text) for text in (row.check, row.expected, row.found, row.where))
+        table.add_row(_MARKS[row.status], *texts)
     console.print(table)
     wrong = sum(row.status == "wrong" for row in report.findings)
     if report.passed:
