@@ -6,6 +6,7 @@ included. (nvidia-cuda-nvcc-cu12 has ptxas without nvcc.) PYTORCH_VARIANTS_NVCC 
 """
 
 import atexit
+import ctypes
 import functools
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -110,6 +112,52 @@ def cuda_library(name: str) -> Path:
     return nvcc_library(name, *LIBRARIES[name])
 
 
+PTX = """.version 8.7
+.target sm_{arch}
+.address_size 64
+.visible .entry store(.param .u64 p) {{
+  .reg .u64 %a; ld.param.u64 %a, [p]; st.global.u32 [%a], {arch}; ret;
+}}
+"""
+
+
+@functools.cache
+def fatbin_of_cuda_12(option: str, cubins: tuple[int, ...], ptx: tuple[int, ...]) -> Path:
+    """A library with a fat binary that CUDA 12.8's libnvfatbin made, as its nvcc does.
+
+    `option` is one of libnvfatbin's: "-compress=false", "-compress-all".
+    """
+    packages = Path(sysconfig.get_path("purelib"))
+    nvfatbin = ctypes.CDLL(str(packages / "nvidia" / "nvfatbin" / "lib" / "libnvfatbin.so.12"))
+    directory = Path(tempfile.mkdtemp(dir=scratch()))
+    handle, size = ctypes.c_void_p(), ctypes.c_size_t()
+
+    def call(function: str, *arguments: object) -> None:
+        status = getattr(nvfatbin, function)(*arguments)
+        assert status == 0, f"{function}: {status}"
+
+    call("nvFatbinCreate", ctypes.byref(handle), (ctypes.c_char_p * 1)(option.encode()), ctypes.c_size_t(1))
+    for arch in cubins:
+        (directory / "ptx").write_text(PTX.format(arch=arch))
+        command = [tool("ptxas"), f"-arch=sm_{arch}", "-o", directory / "cubin", directory / "ptx"]
+        subprocess.run(command, check=True)
+        code = (directory / "cubin").read_bytes()
+        call("nvFatbinAddCubin", handle, code, ctypes.c_size_t(len(code)), str(arch).encode(), b"")
+    for arch in ptx:
+        code = PTX.format(arch=arch).encode() + b"\0"
+        call("nvFatbinAddPTX", handle, code, ctypes.c_size_t(len(code)), str(arch).encode(), b"", b"")
+    call("nvFatbinSize", handle, ctypes.byref(size))
+    data = ctypes.create_string_buffer(size.value)
+    call("nvFatbinGet", handle, data)
+    call("nvFatbinDestroy", ctypes.byref(handle))
+    (directory / "fatbin").write_bytes(data.raw)
+    path = directory / "libfatbin.so"
+    source = f'.section .nv_fatbin,"a"\n.align 8\n.incbin "{directory / "fatbin"}"\n'
+    command = [tool("gcc"), "-shared", "-nostdlib", "-x", "assembler", "-", "-o", path]
+    subprocess.run(command, input=source.encode(), check=True)
+    return path
+
+
 def c_library(path: Path, source: str, *options: str) -> Path:
     """A library from C."""
     subprocess.run(
@@ -145,11 +193,14 @@ def complaints(path: Path) -> str:
     return "\n".join(line for line in result.stderr.splitlines() if "Gap in build notes" not in line)
 
 
-def cuobjdump(path: Path) -> list[str]:
-    """The cubins that NVIDIA's own tool finds, as sm_90a, in order. It does not tell sm_100f from sm_100."""
-    command = [str(tool("cuobjdump")), "--list-elf", str(path)]
+def cuobjdump(path: Path, kind: Literal["elf", "ptx"] = "elf") -> list[str]:
+    """The cubins or PTX that NVIDIA's own tool finds, as sm_90a, in order.
+
+    It does not tell sm_100f from sm_100.
+    """
+    command = [str(tool("cuobjdump")), f"--list-{kind}", str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return re.findall(r"\.(sm_\d+a?)\.cubin", output)
+    return re.findall(r"\.(sm_\d+a?)\.(?:cubin|ptx)", output)
 
 
 def contents(path: Path) -> list[list[str]]:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump
+from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +36,16 @@ def test_contents(name: str, expected: list[list[str]]) -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_agrees_with_cuobjdump(name: str) -> None:
     assert cubins(cuda_library(name)) == cuobjdump(cuda_library(name))
+
+
+@pytest.mark.parametrize("option", ["-compress=false", "-compress=true", "-compress-all"])
+@pytest.mark.parametrize(("cubins_of", "ptx_of"), [((75, 80, 90, 120), ()), ((80, 90), (90,)), ((), (90,))])
+def test_fat_binaries_of_cuda_12(option: str, cubins_of: tuple[int, ...], ptx_of: tuple[int, ...]) -> None:
+    path = fatbin_of_cuda_12(option, cubins_of, ptx_of)
+    expected = [*(f"cubin sm_{arch}" for arch in cubins_of), *(f"ptx sm_{arch}" for arch in ptx_of)]
+    assert contents(path) == [expected]
+    assert cubins(path) == cuobjdump(path)
+    assert [sm for kind, sm in map(str.split, contents(path)[0]) if kind == "ptx"] == cuobjdump(path, "ptx")
 
 
 def test_compression() -> None:
