@@ -139,8 +139,8 @@ def fatbin_of_cuda_12(option: str, cubins: tuple[int, ...], ptx: tuple[int, ...]
     call("nvFatbinCreate", ctypes.byref(handle), (ctypes.c_char_p * 1)(option.encode()), ctypes.c_size_t(1))
     for arch in cubins:
         (directory / "ptx").write_text(PTX.format(arch=arch))
-        command = [tool("ptxas"), f"-arch=sm_{arch}", "-o", directory / "cubin", directory / "ptx"]
-        subprocess.run(command, check=True)
+        files = (f"-o={directory / 'cubin'}", str(directory / "ptx"))
+        subprocess.run([tool("ptxas"), f"-arch=sm_{arch}", *files], check=True)
         code = (directory / "cubin").read_bytes()
         call("nvFatbinAddCubin", handle, code, ctypes.c_size_t(len(code)), str(arch).encode(), b"")
     for arch in ptx:
@@ -153,8 +153,11 @@ def fatbin_of_cuda_12(option: str, cubins: tuple[int, ...], ptx: tuple[int, ...]
     (directory / "fatbin").write_bytes(data.raw)
     path = directory / "libfatbin.so"
     source = f'.section .nv_fatbin,"a"\n.align 8\n.incbin "{directory / "fatbin"}"\n'
-    command = [tool("gcc"), "-shared", "-nostdlib", "-x", "assembler", "-", "-o", path]
-    subprocess.run(command, input=source.encode(), check=True)
+    subprocess.run(
+        [tool("gcc"), "-shared", "-nostdlib", "-x", "assembler", "-", "-o", path],
+        input=source.encode(),
+        check=True,
+    )
     return path
 
 
@@ -211,10 +214,19 @@ def contents(path: Path) -> list[list[str]]:
         ]
 
 
+def _of_kind(path: Path, wanted: str) -> list[str]:
+    entries = [entry.split() for container in contents(path) for entry in container]
+    return [sm.removesuffix("f") for kind, sm in entries if kind == wanted]
+
+
 def cubins(path: Path) -> list[str]:
     """As cuobjdump() would list them."""
-    entries = [entry.split() for container in contents(path) for entry in container]
-    return [sm.removesuffix("f") for kind, sm in entries if kind == "cubin"]
+    return _of_kind(path, "cubin")
+
+
+def ptx(path: Path) -> list[str]:
+    """As cuobjdump() would list it."""
+    return _of_kind(path, "ptx")
 
 
 def section_bytes(elf: Elf, section: Section) -> bytes:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12
+from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12, ptx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +36,7 @@ def test_contents(name: str, expected: list[list[str]]) -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_agrees_with_cuobjdump(name: str) -> None:
     assert cubins(cuda_library(name)) == cuobjdump(cuda_library(name))
+    assert ptx(cuda_library(name)) == cuobjdump(cuda_library(name), "ptx")
 
 
 @pytest.mark.parametrize("option", ["-compress=false", "-compress=true", "-compress-all"])
@@ -45,7 +46,7 @@ def test_fat_binaries_of_cuda_12(option: str, cubins_of: tuple[int, ...], ptx_of
     expected = [*(f"cubin sm_{arch}" for arch in cubins_of), *(f"ptx sm_{arch}" for arch in ptx_of)]
     assert contents(path) == [expected]
     assert cubins(path) == cuobjdump(path)
-    assert [sm for kind, sm in map(str.split, contents(path)[0]) if kind == "ptx"] == cuobjdump(path, "ptx")
+    assert ptx(path) == cuobjdump(path, "ptx")
 
 
 def test_compression() -> None:

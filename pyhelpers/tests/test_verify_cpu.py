@@ -110,6 +110,8 @@ ENCODED = {
     "addps xmm0, xmm1": None,
     "vaddps xmm0, xmm1, xmm2": "avx",
     "vaddps ymm0, ymm1, ymm2": "avx",
+    "vzeroupper": "avx",
+    ".byte 0xc4, 0xe1, 0x78, 0x77": "avx",
     "vpaddd xmm0, xmm1, xmm2": "avx",
     "vpaddd ymm0, ymm1, ymm2": "avx2",
     "vbroadcastss ymm0, [rax]": "avx",

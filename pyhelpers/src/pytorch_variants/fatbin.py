@@ -37,6 +37,8 @@ _SUFFIX_BITS = 0x300000
 
 # A linker pads between the containers of two objects to the section's alignment, never by more.
 _MOST_PADDING = 4096
+# Four bytes can be the magic number by chance.
+_MOST_ELSEWHERE = 100
 
 
 class FatbinError(UserError):
@@ -164,20 +166,26 @@ def read_fatbins(elf: Elf, name: str = SECTION_NAME) -> tuple[Container, ...]:
 
 
 def find_elsewhere(elf: Elf) -> Iterator[tuple[str, Container]]:
-    """Containers in sections where nvcc puts none, with the section's name: the runtime loads these too."""
+    """The first container of each section where nvcc puts none, with its name: the runtime loads these too.
+
+    Raises FatbinError on a section that is full of what looks like containers and is none.
+    """
     magic = _CONTAINER_MAGIC.to_bytes(4, "little")
     for section in elf.sections:
         if section.flags & SHF_EXECINSTR or section.name in (SECTION_NAME, RELOCATABLE_SECTION_NAME):
             continue
         if section.type != SHT_PROGBITS:
             continue
-        end = section.offset + section.size
-        place = elf.find(magic, section.offset, end)
-        while place >= 0:
-            rest = replace(section, offset=place, size=end - place)
-            with suppress(FatbinError):
-                yield section.name, next(_containers(elf, rest))
+        place, end = section.offset - 1, section.offset + section.size
+        for _ in range(_MOST_ELSEWHERE):
             place = elf.find(magic, place + 1, end)
+            if place < 0:
+                break
+            with suppress(FatbinError):
+                yield section.name, next(_containers(elf, replace(section, offset=place, size=end - place)))
+                break
+        else:
+            raise FatbinError(f"{section.name} has more than {_MOST_ELSEWHERE} damaged fat binaries")
         elf.forget()
 
 

@@ -142,11 +142,12 @@ def x86_feature(code: bytes) -> str | None:
 
 
 def _vector_feature(code: bytes) -> str | None:
-    if code[0] == 0xC5:
-        return _vex(1, code[1] & 3, code[1] & 4, code[2], code[3] if len(code) > 3 else 0)
-    if code[0] == 0xC4:
-        return _vex(code[1] & 31, code[2] & 3, code[2] & 4, code[3], code[4])
-    return _evex(code[1] & 7, code[2] & 3, code[4])
+    if code[0] == 0x62:
+        return _evex(code[1] & 7, code[2] & 3, code[4])
+    map_, third, opcode = (1, code[1], 2) if code[0] == 0xC5 else (code[1] & 31, code[2], 3)
+    # vzeroupper has no operand.
+    modrm = code[opcode + 1] if len(code) > opcode + 1 else 0
+    return _vex(map_, third & 3, third & 4, code[opcode], modrm)
 
 
 def _vector_length(code: bytes) -> int | None:

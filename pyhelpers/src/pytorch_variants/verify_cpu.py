@@ -20,8 +20,9 @@ from pytorch_variants.hardware import Cpu
 from pytorch_variants.isa import allowed, arm_features, characteristic, x86_feature, x86_instructions
 from pytorch_variants.report import COMPILED, Finding
 
-# Bounds per library: symbols looked at, and bytes of their functions that are disassembled.
+# Bounds per library: symbols looked at, bytes disassembled of one function and of all.
 MOST_SYMBOLS = 6000
+MOST_OF_A_FUNCTION = 1 << 14
 MOST_BYTES = 800_000
 
 _OWN = re.compile(r"_ZNK?(2at|3c10|5torch|6caffe2)")
@@ -66,7 +67,7 @@ def take_sample(path: Path) -> Sample:
                 continue
             seen.add(symbol.address)
             start = elf.offset_of(symbol.address)
-            code = bytes(elf.data[start : start + min(symbol.size, left)])
+            code = bytes(elf.data[start : start + min(symbol.size, left, MOST_OF_A_FUNCTION)])
             left -= len(code)
             sample.functions += 1
             for place, feature, mnemonic in _features(elf, decoder, code, symbol.address):
