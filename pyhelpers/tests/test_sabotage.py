@@ -345,7 +345,7 @@ CASES = [
     Case(of_another_machine, "machine", "aarch64"),
     Case(nothing, "machine", "x86_64", variant="pytorch-sm90-armv9"),
     Case(too_many_instructions, "instructions", "avx512f", variant="pytorch-sm90-avx2"),
-    Case(nothing, "instruction set in use", "x86-64", origin=COMPILED),
+    Case(nothing, "instruction set in use", "the platform's own", origin=COMPILED),
     Case(nothing, "CPU flags", "without -mavx512f", origin=COMPILED, imported=True),
     Case(nothing, "CUDA version", "12.8", variant="pytorch-cuda12_9-sm90-avx512", imported=True),
     Case(nothing, "Python", "3.11", variant="pytorch-python313-sm90-avx512", imported=True),

@@ -1,10 +1,11 @@
 """Verification of CPU code: the instructions in PyTorch's own functions are those of the variant's set.
 
-PyTorch, oneDNN, FBGEMM and XNNPACK carry kernels for several instruction sets and choose at run time;
-these prove nothing and forbid nothing. PyTorch compiles its own ones (CPU_CAPABILITY DEFAULT, AVX2, AVX512)
-in unnamed namespaces or in namespaces of that name. So what is looked at are the functions that its
-libraries export from at, c10, torch and caffe2, outside such namespaces: of the official PyTorch 2.10's
-25 000 none has an instruction beyond x86-64, where its unexported ones have hundreds of thousands.
+PyTorch, oneDNN, FBGEMM and XNNPACK carry kernels for several instruction sets and choose at run time; these
+prove nothing and forbid nothing. PyTorch compiles its own ones (CPU_CAPABILITY DEFAULT, AVX2, AVX512) in
+unnamed namespaces, or under names with the set in them. So what is looked at are the functions that its
+libraries export from at, c10, torch and caffe2 by other names: in libtorch_cpu.so of the official PyTorch
+2.10 and 2.15 that is 24 000 functions of 3.5 million instructions, of which none is beyond x86-64, where the
+unexported ones have hundreds of thousands that are.
 """
 
 import re
@@ -26,7 +27,7 @@ MOST_OF_A_FUNCTION = 1 << 14
 MOST_BYTES = 800_000
 
 _OWN = re.compile(r"_ZNK?(2at|3c10|5torch|6caffe2)")
-_DISPATCHED = re.compile("AVX2|AVX512|AMX|VSX|ZVECTOR|SVE|vec256|vec512|Vectorized")
+_DISPATCHED = re.compile("avx|amx|sve|vec256|vec512|vectorized", re.IGNORECASE)
 _LIBRARIES = ("libc10.so", "libc10_cuda.so", "libtorch_cpu.so", "libtorch_cuda.so", "libtorch_python.so")
 
 
@@ -95,7 +96,7 @@ def check_instructions(torch: Path, cpu: Cpu, origin: str) -> Iterator[Finding]:
     functions, instructions = (sum(getattr(s, key) for s in samples) for key in ("functions", "instructions"))
     where = f"{instructions} instructions of {functions} functions of {', '.join(s.library for s in samples)}"
     found: Counter[str] = sum((sample.features for sample in samples), Counter())
-    text = " ".join(f"{name} ({count})" for name, count in sorted(found.items())) or "x86-64"
+    text = " ".join(f"{name} ({count})" for name, count in sorted(found.items())) or "the platform's own"
     beyond = False
     for sample in samples:
         for feature in sorted(sample.features.keys() - permitted):
