@@ -10,7 +10,7 @@ import shutil
 import struct
 import subprocess
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,14 +218,19 @@ def own_directory(wrong: Sabotage, *parts: str) -> Path:
         if directory.is_symlink():
             source = directory.resolve()
             directory.unlink()
-            directory.mkdir()
-            for path in source.iterdir():
-                (directory / path.name).symlink_to(path)
+            link_all(source, directory)
     return wrong.packages.joinpath(*parts)
 
 
 def cudnn_missing(wrong: Sabotage) -> None:
     (own_directory(wrong, "nvidia", "cudnn", "lib") / "libcudnn.so.9").unlink()
+
+
+def cudnn_truncated(wrong: Sabotage) -> None:
+    path = own_directory(wrong, "nvidia", "cudnn", "lib") / "libcudnn.so.9"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) // 2])
 
 
 def another_cuda_runtime(wrong: Sabotage) -> None:
@@ -352,6 +357,7 @@ CASES = [
     Case(lying_flags, "architecture flags", "sm_80", imported=True),
     Case(a_library_missing, "import torch", "libc10.so", imported=True),
     Case(cudnn_missing, "linkage", "no libcudnn.so.9", imported=True),
+    Case(cudnn_truncated, "linkage", "past the end of the file", imported=True),
     Case(another_cuda_runtime, "CUDA libraries", "12.8 13.", imported=True),
     Case(runpath_to_nowhere, "linkage", "no libtorch_cuda.so", imported=True),
     Case(second_torch_of_another_python, "torch packages", "python3.99", imported=True),
@@ -366,21 +372,27 @@ CASES = [
 ]
 
 
+def link_all(source: Path, target: Path, *own: str) -> None:
+    """A directory of links to what another holds, but for the entries that the caller makes itself."""
+    target.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.name not in own:
+            (target / path.name).symlink_to(path)
+
+
 @pytest.fixture
-def sabotage(environment: Path, official_libraries: Path, tmp_path: Path) -> Sabotage:
+def sabotage(environment: Path, official_libraries: Path, tmp_path: Path) -> Iterator[Sabotage]:
     root = tmp_path / "environment"
     [packages] = environment.glob("lib/python3*/site-packages")
     target = root / packages.relative_to(environment)
-    target.mkdir(parents=True)
-    for path in packages.iterdir():
-        if path.name != "torch":
-            (target / path.name).symlink_to(path)
-    shutil.copytree(packages / "torch", target / "torch", symlinks=True)
-    for directory, _, _ in os.walk(target / "torch"):
-        Path(directory).chmod(0o755)
+    link_all(packages, target, "torch")
+    link_all(packages / "torch", target / "torch", "lib")
+    link_all(packages / "torch" / "lib", target / "torch" / "lib")
     shutil.copytree(environment / "bin", root / "bin", symlinks=True)
     shutil.copyfile(environment / "pyvenv.cfg", root / "pyvenv.cfg")
-    return Sabotage(root, official_libraries)
+    yield Sabotage(root, official_libraries)
+    # Some cases make libraries of hundreds of megabytes.
+    shutil.rmtree(root)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

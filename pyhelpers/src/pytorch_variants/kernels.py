@@ -33,12 +33,22 @@ def _addresses(elf: Elf, function: Symbol) -> Iterator[int]:
     """What the address-loading instructions of a function load."""
     import capstone  # Not where the GPU alone is tested.
 
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     start = elf.offset_of(function.address)
     code = bytes(elf.data[start : start + min(function.size, _MOST)])
-    for address, size, mnemonic, operands in decoder.disasm_lite(code, function.address):
-        if mnemonic == "lea" and (match := re.search(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]", operands)):
-            yield address + size + int(match[1] + match[2], 0)
+    if elf.machine == "x86_64":
+        decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+        for address, size, mnemonic, operands in decoder.disasm_lite(code, function.address):
+            if mnemonic == "lea" and (match := re.search(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]", operands)):
+                yield address + size + int(match[1] + match[2], 0)
+    elif elf.machine == "aarch64":
+        decoder = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+        pages: dict[str, int] = {}
+        for _, _, mnemonic, operands in decoder.disasm_lite(code, function.address):
+            parts = operands.split(", ")
+            if mnemonic == "adrp":
+                pages[parts[0]] = int(parts[1].removeprefix("#"), 0)
+            elif mnemonic == "add" and len(parts) == 3 and parts[1] in pages and parts[2].startswith("#"):
+                yield pages[parts[1]] + int(parts[2].removeprefix("#"), 0)
 
 
 def _kernel_name(elf: Elf, address: int) -> bytes | None:
@@ -89,7 +99,7 @@ def linked_containers(elf: Elf, name: str) -> frozenset[int]:
     PyTorch's own code is not. Whatever cannot be told counts as PyTorch's own.
     """
     section = elf.section(WRAPPER_SECTION_NAME)
-    if section is None or elf.machine != "x86_64":
+    if section is None:
         return frozenset()
     names, joined = _registered(elf, range(section.address, section.address + section.size))
     found = set()

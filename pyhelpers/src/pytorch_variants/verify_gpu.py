@@ -128,10 +128,15 @@ def _odd_sections(name: str, elf: Elf) -> Iterator[Finding]:
 
 def check_companion_code(path: Path, package: str, variant: Variant, origin: str) -> Iterator[Finding]:
     """The rows about one library of a companion: official ones come with code for every GPU."""
-    with open_elf(path) as elf:
-        containers = read_fatbins(elf)
+    name = f"{package}/{path.name}"
+    try:
+        with open_elf(path) as elf:
+            containers = read_fatbins(elf)
+    except UserError as error:
+        yield Finding("wrong", "GPU code", "readable", str(error), name)
+        return
     if containers:
-        yield from check_library(f"{package}/{path.name}", containers, variant, tolerant=origin != COMPILED)
+        yield from check_library(name, containers, variant, tolerant=origin != COMPILED)
 
 
 def check_gpu_code(torch: Path, variant: Variant, origin: str) -> Iterator[Finding]:

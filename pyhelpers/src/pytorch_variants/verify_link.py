@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 
 from pytorch_variants.elf import open_elf
 from pytorch_variants.environment import Environment, libraries
@@ -26,13 +27,14 @@ _TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
 class Linked:
     """A library, what it needs and where that is; `unknown` are names that only the loader may know.
 
-    Paths are as the loader forms them, with links unresolved.
+    Paths are as the loader forms them, with links unresolved. `problem` says why it could not be read.
     """
 
     path: Path
-    runpath: tuple[str, ...]
-    found: Mapping[str, Path]
-    unknown: tuple[str, ...]
+    runpath: tuple[str, ...] = ()
+    found: Mapping[str, Path] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,11 @@ class Linkage:
 
 
 def _resolve(path: Path, inherited: tuple[str, ...] = (), known: Mapping[str, Path] | None = None) -> Linked:
-    with open_elf(path) as elf:
-        needed, runpath = elf.needed, elf.runpath
+    try:
+        with open_elf(path) as elf:
+            needed, runpath = elf.needed, elf.runpath
+    except UserError as error:
+        return Linked(path, problem=str(error))
     # The loader takes $ORIGIN from the path that it was given, not from where a link leads.
     origin = str(path.parent)
     directories = [part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for part in runpath]
@@ -105,46 +110,36 @@ def read_linkage(environment: Environment) -> Linkage:
         elif not path.is_relative_to(environment.packages / "nvidia"):
             package = path.relative_to(environment.packages).parts[0].split(".")[0]
             others.setdefault(package, []).append(path)
-    torch = []
-    for path in own:
-        try:
-            torch.append(_resolve(path))
-        except UserError:
-            continue  # check_gpu_code has a row for it.
+    torch = tuple(_resolve(path) for path in own)
     known = {path.name: path for path in own}
-    needed = tuple(_follow(tuple(torch), known))
+    needed = tuple(_follow(torch, known))
     companions: dict[str, tuple[Linked, ...]] = {}
     for package, paths in others.items():
         siblings = {path.name: path for path in paths}
-        items = []
-        for path in paths:
-            try:
-                items.append(_resolve(path, known={**siblings, **known}))
-            except UserError:
-                continue  # Not a library, or none of this machine's.
+        items = [_resolve(path, known={**siblings, **known}) for path in paths]
         users = tuple(
             item for item in items if any(_TORCH.match(name) for name in (*item.found, *item.unknown))
         )
         if users:
             companions[package] = users
             needed += tuple(_follow(users, known))
-    return Linkage(tuple(torch), needed, companions)
+    return Linkage(torch, needed, companions)
 
 
 def check_linkage(linkage: Linkage, missing: frozenset[str]) -> Iterator[Finding]:
     """Every library that is needed is found; `missing` are names that the loader does not know."""
-    total = 0
-    lacking = False
+    wrong = False
     for item in linkage.all:
-        total += len(item.found) + len(item.unknown)
         names = [name for name in item.unknown if name in missing]
-        if names:
-            lacking = True
+        if names or item.problem:
+            wrong = True
+            found = item.problem or f"no {' '.join(names)}"
             where = (
                 f"{item.path.name}, {'RUNPATH ' + ':'.join(item.runpath) if item.runpath else 'no RUNPATH'}"
             )
-            yield Finding("wrong", "linkage", "every library found", f"no {' '.join(names)}", where)
-    if not lacking:
+            yield Finding("wrong", "linkage", "every library found", found, where)
+    if not wrong:
+        total = sum(len(item.found) + len(item.unknown) for item in linkage.all)
         where = f"{len(linkage.all)} libraries: {len(linkage.torch)} of torch, what they need, companions"
         yield Finding("ok", "linkage", "every library found", f"{total} of {total}", where)
 
@@ -176,11 +171,12 @@ def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Fi
 
 def _requirements(environment: Environment, package: str) -> Iterator[Requirement]:
     for distribution in distributions(path=[str(environment.packages)]):
-        top = (distribution.read_text("top_level.txt") or distribution.name).split()
-        if package in top or package == distribution.name:
+        name = distribution.metadata["Name"] or ""
+        if package in ((distribution.read_text("top_level.txt") or "").split() or [name]):
             for text in distribution.requires or ():
-                if (requirement := Requirement(text)).name == "torch":
-                    yield requirement
+                with suppress(InvalidRequirement):
+                    if (requirement := Requirement(text)).name == "torch":
+                        yield requirement
 
 
 def check_companions(
