@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from binaries import nvcc_objects
+from binaries import nvcc_library, nvcc_objects
 
 from pytorch_variants.elf import open_elf
 from pytorch_variants.fatbin import read_fatbins
@@ -78,6 +78,18 @@ def test_what_is_compiled_has_to_be_exact(
     library: str, parts: tuple[tuple[str, str, bool], ...], found: str, tmp_path: Path
 ) -> None:
     assert found in {row.found for row in rows(tmp_path, library, *parts) if row.status == "wrong"}
+
+
+@pytest.mark.parametrize(("origin", "status"), [(COMPILED, "wrong"), ("official wheel", "ok")])
+def test_code_of_an_earlier_architecture_that_runs(origin: str, status: str, tmp_path: Path) -> None:
+    """Official libraries other than the main one may have it; what is compiled here may not."""
+    (tmp_path / "lib").mkdir()
+    shutil.copyfile(
+        nvcc_library("sm80", "-gencode=arch=compute_80,code=sm_80"), tmp_path / "lib" / "libtorch_nvshmem.so"
+    )
+    findings = check_gpu_code(tmp_path, parse_name("pytorch-sm86-avx2"), origin)
+    [row] = [row for row in findings if row.where.startswith("libtorch_nvshmem.so")]
+    assert (row.status, row.found.split(",")[0]) == (status, "sm_80")
 
 
 def test_an_official_wheel_is_not_compiled_here(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def _check_imports(environment: Environment, variant: Variant, origin: str) -> I
         answer = {}
     else:
         yield from check_import(variant, origin, answer)
-    yield from check_linkage(linkage, frozenset(answer.get("missing", linkage.unknown)))
+    yield from check_linkage(linkage, answer.get("missing"))
     yield from check_one_torch(environment, linkage, answer.get("loaded", []))
     yield from check_cuda(answer.get("cuda_libraries", {}), answer.get("cuda", variant.cuda))
     yield from check_companions(environment, linkage, answer)

@@ -49,17 +49,18 @@ def check_library(
     name: str,
     containers: tuple[Container, ...],
     variant: Variant,
+    origin: str,
     linked: frozenset[int] = frozenset(),
     *,
-    tolerant: bool = False,
+    companion: bool = False,
 ) -> Iterator[Finding]:
     """Nothing is missing and nothing superfluous in one library's GPU code.
 
     `linked` are the places of containers that come from NCCL or MAGMA, where PyTorch is compiled: they are
     built for more GPUs than PyTorch is. They have to have code for the targets, and may have other.
-    `tolerant` makes a note of what is superfluous.
     """
     main = name == MAIN_LIBRARY
+    official = origin != COMPILED
     targets = {gpu.number for gpu in variant.gpus}
     with_ptx = any(gpu.target.endswith("+PTX") for gpu in variant.gpus)
     specific = any(gpu.name[-1] in "af" for gpu in variant.gpus)
@@ -73,16 +74,19 @@ def check_library(
     expected = " ".join(f"sm_{gpu.name[2:]}" for gpu in variant.gpus) or "none"
     size = sum(entry.size for entry in entries) / 1e6
     where = f"{name}: {len(own)} containers, {size:.1f} MB"
-    if not main and not stray and chosen and found != targets:
-        # What PyTorch links (MAGMA) may lack an architecture and still have code that runs on it.
+    if official and not main and not stray and chosen and found != targets:
+        # MAGMA in PyTorch 2.10 lacks sm_75, and has sm_70 code that runs there.
         row = Finding(
             "ok", "GPU code", expected, f"{_names(entries, specific)}, which {expected} runs", where
         )
-    elif tolerant and stray and found == targets:
+    elif official and companion and stray and found == targets:
         row = Finding("note", "GPU code", expected, f"{_names(entries, specific)}, as it came", where)
+    elif official and not main and targets and not entries:
+        # MAGMA in PyTorch 2.11 has nothing that an sm_75 runs.
+        row = Finding("note", "GPU code", expected, "none: what needs it will not run", where)
     else:
         row = expect("GPU code", expected, _names(entries, specific), where)
-    if entries or main:
+    if own:
         yield row
     lacking = _lacking(containers, targets)
     if row.status != "wrong" and lacking:
@@ -136,7 +140,7 @@ def check_companion_code(path: Path, package: str, variant: Variant, origin: str
         yield Finding("wrong", "GPU code", "readable", str(error), name)
         return
     if containers:
-        yield from check_library(name, containers, variant, tolerant=origin != COMPILED)
+        yield from check_library(name, containers, variant, origin, companion=True)
 
 
 def check_gpu_code(torch: Path, variant: Variant, origin: str) -> Iterator[Finding]:
@@ -152,7 +156,7 @@ def check_gpu_code(torch: Path, variant: Variant, origin: str) -> Iterator[Findi
                 if containers:
                     with_code.add(library.name)
                     linked = _linked(elf, library.name, containers, variant, origin)
-                    yield from check_library(library.name, containers, variant, linked)
+                    yield from check_library(library.name, containers, variant, origin, linked)
                 yield from _device_linker_code(library.name, elf)
                 yield from _odd_sections(library.name, elf)
         except UserError as error:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
@@ -126,22 +126,29 @@ def read_linkage(environment: Environment) -> Linkage:
     return Linkage(torch, needed, companions)
 
 
-def check_linkage(linkage: Linkage, missing: frozenset[str]) -> Iterator[Finding]:
-    """Every library that is needed is found; `missing` are names that the loader does not know."""
+def _searched(item: Linked) -> str:
+    places = ":".join(item.runpath) if len(item.runpath) < 3 else f"of {len(item.runpath)} directories"
+    return f"{item.path.name}, RUNPATH {places}" if item.runpath else f"{item.path.name}, no RUNPATH"
+
+
+def check_linkage(linkage: Linkage, missing: Collection[str] | None) -> Iterator[Finding]:
+    """Every library that is needed is found.
+
+    `missing` are names that the loader does not know, None if it could not be asked.
+    """
     wrong = False
     for item in linkage.all:
-        names = [name for name in item.unknown if name in missing]
+        names = [name for name in item.unknown if name in (missing or ())]
         if names or item.problem:
             wrong = True
             found = item.problem or f"no {' '.join(names)}"
-            where = (
-                f"{item.path.name}, {'RUNPATH ' + ':'.join(item.runpath) if item.runpath else 'no RUNPATH'}"
-            )
-            yield Finding("wrong", "linkage", "every library found", found, where)
+            yield Finding("wrong", "linkage", "every library found", found, _searched(item))
     if not wrong:
         total = sum(len(item.found) + len(item.unknown) for item in linkage.all)
         where = f"{len(linkage.all)} libraries: {len(linkage.torch)} of torch, what they need, companions"
-        yield Finding("ok", "linkage", "every library found", f"{total} of {total}", where)
+        asked = missing is not None or not linkage.unknown
+        found = f"{total} of {total}" if asked else f"the loader could not be asked for {linkage.unknown[0]}"
+        yield Finding("ok" if asked else "note", "linkage", "every library found", found, where)
 
 
 def _elsewhere(paths: set[str], torch: set[str]) -> list[str]:

@@ -153,7 +153,7 @@ def main() -> None:
                 major, minor = torch.cuda.get_device_capability()
                 answer |= {"device": torch.cuda.get_device_name(), "capability": f"{major}.{minor}"}
             except (RuntimeError, AssertionError) as error:
-                answer["unavailable"] = str(error).splitlines()[0]
+                answer["unavailable"] = str(error).splitlines()[0].split(". ")[0]
         if device == "cpu" or answer.get("capability") in question["capabilities"]:
             answer |= _run(torch, device)
     print(json.dumps(answer))
