@@ -3,8 +3,11 @@
 import subprocess
 from pathlib import Path
 
+import capstone
 import pytest
 from binaries import tool
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytorch_variants.hardware import Cpu, cpus, parse_cpu
 from pytorch_variants.isa import allowed, arm_features, x86_feature, x86_instructions
@@ -34,6 +37,7 @@ namespace at { namespace native { namespace CAPABILITY {
 void kernel(float *x) { _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), _mm512_set1_ps(1))); }
 } } }
 """
+X86_DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 X86 = [cpu for cpu in cpus().values() if cpu.platforms == ("x86_64-linux",)]
 
 
@@ -148,22 +152,27 @@ ENCODED = {
 
 
 def test_encodings(tmp_path: Path) -> None:
-    import capstone
-
     source = ".intel_syntax noprefix\n" + "\n".join(ENCODED)
     subprocess.run([tool("as"), "-o", tmp_path / "all.o"], input=source.encode(), check=True)
     dump = ["objcopy", "-O", "binary", "-j", ".text"]
     subprocess.run([*dump, tmp_path / "all.o", tmp_path / "all.bin"], check=True)
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     code = (tmp_path / "all.bin").read_bytes()
-    found = list(x86_instructions(decoder, code, 0))
+    found = list(x86_instructions(X86_DECODER, code, 0))
     assert sum(len(instruction) for _, instruction, _ in found) == len(code)
     assert [x86_feature(instruction) for _, instruction, _ in found] == list(ENCODED.values())
 
 
-def test_arm_encodings() -> None:
-    import capstone
+@given(st.binary(max_size=200))
+def test_any_bytes(code: bytes) -> None:
+    end = 0
+    for address, instruction, _ in x86_instructions(X86_DECODER, code, 0):
+        assert address == end
+        end += len(instruction)
+        x86_feature(instruction)
+    assert end <= len(code)
 
+
+def test_arm_encodings() -> None:
     words = {
         0x8B020020: (None, "add"),
         0x38E00041: ("atomics", "ldaddalb"),
