@@ -151,10 +151,6 @@ def check_linkage(linkage: Linkage, missing: Collection[str] | None) -> Iterator
         yield Finding("ok" if asked else "note", "linkage", "every library found", found, where)
 
 
-def _elsewhere(paths: set[str], torch: set[str]) -> list[str]:
-    return sorted(path for path in paths if _TORCH.match(Path(path).name) and path not in torch)
-
-
 def check_one_torch(environment: Environment, linkage: Linkage, loaded: list[str]) -> Iterator[Finding]:
     """One torch package, and no library of another one needed or loaded; `loaded` are files."""
     torch = {os.path.realpath(item.path) for item in linkage.torch}
@@ -162,7 +158,9 @@ def check_one_torch(environment: Environment, linkage: Linkage, loaded: list[str
     found += [str(path) for path in sorted(environment.packages.glob("torch-*.dist-info"))[1:]]
     inside = {str(path) for path in libraries(environment.packages)}
     needed = {str(path) for item in linkage.all for path in item.found.values()}
-    found += _elsewhere({os.path.realpath(path) for path in inside | needed | set(loaded)}, torch)
+    names = {item.path.name for item in linkage.torch if _TORCH.match(item.path.name)}
+    everywhere = {os.path.realpath(path) for path in inside | needed | set(loaded)}
+    found += sorted(path for path in everywhere - torch if Path(path).name in names)
     yield expect(
         "torch packages", "one", f"also {', '.join(found)}" if found else "one", str(environment.torch)
     )

@@ -31,11 +31,10 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding(
         "note", "first kernel", "", f"{answer['first_kernel_s']} s", "with the device's initialisation"
     )
-    memory = f"{answer['resident_mb']} MB resident"
-    if "device_mb" in answer:
-        memory += (
-            f", {answer['allocated_mb']} MB of tensors at most, {answer['device_mb']} MB in use on the GPU"
-        )
+    used = answer["memory_mb"]
+    memory = f"{used['resident']} MB resident"
+    if "device" in used:
+        memory += f", {used['tensors']} MB of tensors at most, {used['device']} MB in use on the GPU"
     yield Finding("note", "memory", "", memory)
 
 
@@ -71,5 +70,6 @@ def verify_runtime(environment: Path, variant: Variant, origin: str) -> Report:
             findings.append(_device(variant, answer))
         if "tests" in answer:
             findings += [_test(name, result) for name, result in answer["tests"].items()]
+        if "memory_mb" in answer:
             findings += _notes(answer)
     return Report(variant.name, origin, tuple(findings))
