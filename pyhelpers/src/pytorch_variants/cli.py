@@ -159,28 +159,32 @@ def verify(
     environment: Annotated[Path, typer.Argument(help="A directory with bin/python, as in result.")],
     variant: Annotated[str, typer.Option(help="The variant that it should be.")],
     origin: Annotated[str | None, typer.Option(help="How it was made, if not compiled from source.")] = None,
+    runtime: Annotated[
+        bool, typer.Option("--runtime", help="Compute on this machine's GPU, instead of reading the files.")
+    ] = False,
     json: Json = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write the report as JUnit XML.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Also write report.json and report.txt into this directory.")
+        Path | None, typer.Option(help="Also write report.json, .txt and .xml into this directory.")
     ] = None,
 ) -> None:
-    """Check that a build is what its name says, without a GPU.
+    """Check that a build is what its name says: its files without a GPU, or with --runtime its results.
 
     Example: pytorch-variants verify result --variant pytorch-sm90-avx512
     """
     from rich.console import Console
 
     from pytorch_variants.names import parse_name
-    from pytorch_variants.report import print_table, to_json
-    from pytorch_variants.verify import COMPILED
-    from pytorch_variants.verify import verify as check
+    from pytorch_variants.report import COMPILED, print_table, to_json, to_junit, write
+    from pytorch_variants.verify import verify as verify_files
+    from pytorch_variants.verify_runtime import verify_runtime
 
+    check = verify_runtime if runtime else verify_files
     report = check(environment, parse_name(variant), origin or COMPILED)
+    if junit:
+        junit.write_text(to_junit(report), encoding="utf-8")
     if output:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "report.json").write_text(to_json(report) + "\n")
-        with (output / "report.txt").open("w", encoding="utf-8") as file:
-            print_table(report, Console(file=file, width=110))
+        write(report, output)
     if json:
         print(to_json(report))
     else:
