@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import cpus, gpus, nearest, parse_cpu, parse_gpu
+from pytorch_variants.hardware import cpus, gpus, nearest, parse_cpu, parse_gpu, products
 
 SPELLINGS = {
     "sm90": "9.0",
@@ -135,13 +135,40 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert found.name.rstrip("af") in gpus()
 
 
-def test_nix_reads_the_same(nix: Nix) -> None:
-    texts = [*SPELLINGS, *WRONG]
+def in_nix(nix: Nix, texts: list[str]) -> list[str | None]:
+    """The targets that Nix reads, None for what it refuses."""
     function = (
         "text: let r = builtins.tryEval (lib.parseGpu text).target; in if r.success then r.value else null"
     )
-    in_nix = nix.lib(f"map ({function}) [ {' '.join(map(nix_string, texts))} ]")
-    assert in_nix == [SPELLINGS.get(text) for text in texts]
+    found: list[str | None] = nix.lib(f"map ({function}) [ {' '.join(map(nix_string, texts))} ]")
+    return found
+
+
+def in_python(text: str) -> str | None:
+    try:
+        return parse_gpu(text).target
+    except UserError:
+        return None
+
+
+def test_nix_reads_the_same(nix: Nix) -> None:
+    texts = [*SPELLINGS, *WRONG]
+    assert in_nix(nix, texts) == [SPELLINGS.get(text) for text in texts]
+
+
+def test_nix_reads_every_product_the_same_and_two_of_them(nix: Nix) -> None:
+    names = list(products())
+    texts = [
+        *(f"NVIDIA {name} Laptop GPU" for name in names),
+        *(name.upper().replace(" ", "-") for name in names),
+        # Nix takes its time to say what is nearest.
+        *(name.lower().replace(" ", "") for name in names[::4]),
+        *(f"{name} {other}" for name, other in zip(names[::3], names[11::3], strict=False)),
+        *(f"{name} {gpu.architecture}" for name in names[::13] for gpu in list(gpus().values())[::3]),
+    ]
+    read = [in_python(text) for text in texts]
+    assert 20 < read.count(None) < len(read) / 3
+    assert in_nix(nix, texts) == read
 
 
 def test_instruction_sets(nix: Nix) -> None:
