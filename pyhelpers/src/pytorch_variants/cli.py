@@ -172,8 +172,6 @@ def verify(
 
     Example: pytorch-variants verify result --variant pytorch-sm90-avx512
     """
-    from rich.console import Console
-
     from pytorch_variants.names import parse_name
     from pytorch_variants.report import COMPILED, print_table, to_json, to_junit, write
     from pytorch_variants.verify import verify as verify_files
