@@ -49,7 +49,7 @@ let
   python = "python${builtins.replaceStrings [ "." ] [ "" ] variant.python}Packages";
 in
 {
-  inherit (variant) drvPath pname memoryPerJob;
+  inherit (variant) drvPath pname memoryPerJob cudaSupport;
   compiled = !(variant ? wheelTargets);
   downloads = variant.pythonModule.downloads or "";
   stock = (untouched.${python}.torch.override { inherit cudaSupport; }).drvPath;
@@ -87,7 +87,7 @@ class Plan:
     memory: float | None
     memory_per_job: int
     jobs: int
-    hours: float
+    hours: float | None
     basis: str
     disk_needed: int | None
     disk_free: int
@@ -248,12 +248,15 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     meminfo = Path("/proc/meminfo")
     memory = available_memory(meminfo.read_text()) if meminfo.exists() else None
     jobs = compiler_jobs(cores, memory, facts["memoryPerJob"])
+    hours: float | None
     if torch not in to_build:
         hours, basis = 0.0, "PyTorch itself is there, or comes from a cache"
     elif wheels:
         hours, basis = wheels.hours, _WHEEL_BASIS
-    else:
+    elif facts["cudaSupport"]:
         hours, basis = _CORE_HOURS / jobs, _COMPILED_BASIS
+    else:
+        hours, basis = None, "not known: no build without CUDA has been measured"
     return Plan(
         variant=facts["pname"],
         package_set=package_set,
