@@ -23,10 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pytorch_variants.inside.operators import distance, operators, use_tf32
 from pytorch_variants.retarget import Retargeted, architectures, retarget_file, retarget_torch
 
 Json = dict[str, Any]
@@ -39,53 +39,13 @@ def stop(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def operators(torch: Any) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...], float]]:
-    """Per operator: the function, its float32 inputs on the CPU, and the error that its type allows.
-
-    The error is the largest absolute difference over the largest absolute value of the reference.
-    """
-    functional = torch.nn.functional
-    generator = torch.Generator().manual_seed(20)
-
-    def random(*shape: int) -> Any:
-        return torch.randn(*shape, generator=generator)
-
-    def bf16(function: Callable[..., Any]) -> Callable[..., Any]:
-        def apply(*inputs: Any) -> Any:
-            # The reference is computed from the same rounded inputs.
-            rounded = [x.to(torch.bfloat16) for x in inputs]
-            return function(*(rounded if inputs[0].dtype == torch.float32 else [x.double() for x in rounded]))
-
-        return apply
-
-    square = (random(1024, 1024), random(1024, 1024))
-    heads = tuple(random(4, 8, 256, 64) for _ in range(3))
-    image, filters = random(8, 32, 64, 64), random(64, 32, 3, 3)
-    rows = random(512, 4096)
-    order = torch.randperm(512, generator=generator)
-    return {
-        "matmul fp32": (torch.matmul, square, 1e-5),
-        "matmul bf16": (bf16(torch.matmul), square, 1e-2),
-        "conv2d": (lambda x, w: functional.conv2d(x, w, padding=1), (image, filters), 1e-5),
-        "attention": (functional.scaled_dot_product_attention, heads, 1e-5),
-        "attention bf16": (bf16(functional.scaled_dot_product_attention), heads, 2e-2),
-        "sort": (lambda x: torch.sort(x, dim=-1).values, (rows,), 0.0),
-        "cumsum": (lambda x: torch.cumsum(x, -1), (rows,), 1e-5),
-        "softmax": (lambda x: torch.softmax(x, -1), (rows,), 1e-5),
-        # LAPACK's bound: the number of rows times the machine epsilon.
-        "svdvals": (torch.linalg.svdvals, (square[0][:128, :128],), 128 * 2**-23),
-        "gelu": (functional.gelu, (rows,), 1e-5),
-        "indexing": (lambda x: x[order.to(x.device)] * 2, (rows,), 0.0),
-    }
-
-
 def run_operators(device: str) -> Json:
     """What this process's torch computes: per operator a digest of the bits, or what it said instead."""
     start = time.perf_counter()
     torch: Any = importlib.import_module("torch")
     imported = time.perf_counter() - start
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    use_tf32(torch, False)
     report: Json = {
         "torch": torch.__version__,
         "file": torch.__file__,
@@ -103,16 +63,20 @@ def run_operators(device: str) -> Json:
         report["first_kernel_s"] = round(time.perf_counter() - start, 3)
     except RuntimeError as failure:
         report["error"] = str(failure).splitlines()[0]
-    for name, (function, inputs, tolerance) in operators(torch).items():
+    for name, operator in operators(torch).items():
+        use_tf32(torch, operator.tf32)
         try:
-            result = function(*(x.to(device) for x in inputs)).cpu().contiguous()
+            result = operator.function(*(x.to(device) for x in operator.inputs)).cpu().contiguous()
         except RuntimeError as failure:
             report["operators"][name] = {"error": str(failure).splitlines()[0]}
             continue
-        reference = function(*(x.double() for x in inputs))
-        error = ((result.double() - reference).abs().max() / reference.abs().max()).item()
+        error = distance(result, operator.function(*(x.double() for x in operator.inputs)))
         digest = hashlib.sha256(ctypes.string_at(result.data_ptr(), result.nbytes)).hexdigest()
-        report["operators"][name] = {"sha256": digest, "error": error, "close": error <= tolerance}
+        report["operators"][name] = {
+            "sha256": digest if operator.repeatable else "",
+            "error": error,
+            "close": error <= operator.tolerance,
+        }
     report["resident_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return report
 

@@ -137,6 +137,23 @@ let
     "pytorch-lightning"
   ]) variant;
 
+  # Checks of this variant, with a command line that all variants of this Python share.
+  call =
+    file: arguments:
+    let
+      f = import file;
+      given = arguments // {
+        inherit variant;
+        pytorch-variants-cli = interpreter.pkgs.toPythonApplication interpreter.pkgs.pytorch-variants;
+      };
+    in
+    pkgs'.callPackage f (builtins.intersectAttrs (lib.functionArgs f) given);
+  withCompanions = scopePackages.python.withPackages (packages: [
+    packages.torch
+    packages.torchvision
+    packages.torchaudio
+  ]);
+
   stock =
     if torch != null then
       torch
@@ -213,7 +230,7 @@ let
     passthru =
       (old.passthru or { })
       // {
-        inherit cpuFlags cudaSupport;
+        inherit cpuFlags cudaSupport memoryPerJob;
         gpu = if cudaSupport then gpuName else null;
         cpu = cpuInfo.name or null;
         cuda = if cudaSupport then cudaVersion else null;
@@ -223,11 +240,11 @@ let
         inherit (companions) torchvision torchaudio;
         pythonPackages = scopePackages;
         environment = scopePackages.python.withPackages (packages: [ packages.torch ]);
+        verify = call ../checks/runtime.nix { };
         tests = (old.passthru.tests or { }) // {
-          verify = pkgs'.callPackage ../checks/verify.nix {
-            inherit variant;
-            inherit (scopePackages) python pytorch-variants;
-          };
+          verify = call ../checks/verify.nix { inherit (variant) environment; };
+          companions = call ../checks/verify.nix { environment = withCompanions; };
+          gpu = call ../checks/gpu.nix { runtime = variant.verify; };
         };
       }
       # torchvision, torchaudio and other CUDA extensions of nixpkgs compile for these.

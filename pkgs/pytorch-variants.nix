@@ -3,8 +3,10 @@
   buildPythonPackage,
   setuptools,
   capstone,
+  nix-prefetch-github,
   nvidia-ml-py,
   packaging,
+  pip,
   rich,
   typer,
 }:
@@ -36,8 +38,10 @@ buildPythonPackage {
   build-system = [ setuptools ];
   dependencies = [
     capstone
+    nix-prefetch-github
     nvidia-ml-py
     packaging
+    pip
     rich
     typer
   ];

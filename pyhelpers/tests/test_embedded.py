@@ -52,7 +52,7 @@ def test_the_pins_are_whole() -> None:
     for wheels in pins["pythons"].values():
         for name, pin in wheels.items():
             assert len(bytes.fromhex(pin["sha256"])) == 32, name
-            assert pin["file"].endswith(".whl")
+            assert pin["file"].endswith(".tar.gz" if name in pins["sources"] else ".whl")
             assert pin["version"] in pin["file"]
             assert set(pin["requires"]) <= set(wheels)
         assert wheels["torch"]["version"] == "2.10.0"

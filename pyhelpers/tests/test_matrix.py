@@ -11,6 +11,8 @@ from conftest import FLAGSHIP, ROOT, Nix
 
 from pytorch_variants.hardware import cpus, gpus
 from pytorch_variants.names import parse_name
+from pytorch_variants.nix import closure
+from pytorch_variants.nix import rebuilt as rebuild_set
 
 SYSTEM = "x86_64-linux"
 DRV_PATHS = "builtins.mapAttrs (_: package: package.drvPath)"
@@ -27,14 +29,6 @@ def packages(nix: Nix) -> dict[str, str]:
     """The derivation of every package of this system, all instantiated in one evaluation."""
     found: dict[str, str] = nix.eval(f".#packages.{SYSTEM}", DRV_PATHS)
     return found
-
-
-def closure(derivation: str) -> set[str]:
-    """Every derivation that one needs, itself among them."""
-    paths = subprocess.run(
-        ["nix-store", "--query", "--requisites", derivation], capture_output=True, text=True, check=True
-    ).stdout.split()
-    return {path for path in paths if path.endswith(".drv")}
 
 
 def name(path: str) -> str:
@@ -93,7 +87,7 @@ def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> 
         f".#legacyPackages.{SYSTEM}.pkgs",
         "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
     )
-    rebuilt = closure(packages[FLAGSHIP]) - closure(stock)
+    rebuilt = rebuild_set(packages[FLAGSHIP], stock)
     if compiles:
         assert rebuilt == {packages[FLAGSHIP]}
     else:
@@ -114,7 +108,7 @@ def test_specialising_the_closure(nix: Nix, packages: dict[str, str], compiles: 
         f".#legacyPackages.{SYSTEM}.pkgs",
         "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
     )
-    names = {name(path) for path in closure(nix.eval(make, call)) - closure(stock)}
+    names = {name(path) for path in rebuild_set(nix.eval(make, call), stock)}
     libraries = ("magma", "nccl", "nvshmem", "gdrcopy")
     for library in libraries:
         assert any(library in found for found in names), library
