@@ -18,16 +18,26 @@
         "aarch64-linux"
         "aarch64-darwin"
       ] (lib.attrNames nixpkgs.legacyPackages);
+      # Nothing unfree but CUDA. nixpkgs' own CUDA builds set cudaSupport for all that knows it (UCX, OpenMPI, …):
+      # a GPU variant over a set without it would need others, which no binary cache has.
+      nixpkgsFor =
+        system: cudaSupport:
+        import nixpkgs {
+          inherit system;
+          config =
+            { pkgs, ... }:
+            {
+              inherit cudaSupport;
+              allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate;
+            };
+          overlays = [ self.overlays.default ];
+        };
       perSystem = lib.genAttrs systems (
         system:
         import ./pkgs {
           variantsLib = self.lib;
-          pkgs = import nixpkgs {
-            inherit system;
-            # Nothing unfree but CUDA, as in nixpkgs' own CUDA builds.
-            config = { pkgs, ... }: { allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate; };
-            overlays = [ self.overlays.default ];
-          };
+          pkgs = nixpkgsFor system false;
+          cudaPkgs = nixpkgsFor system true;
         }
       );
       output = name: lib.mapAttrs (_: outputs: outputs.${name}) perSystem;

@@ -39,7 +39,8 @@
   # Inputs
 
   `pkgs`
-  : any package set with nixpkgs' interface
+  : any package set with nixpkgs' interface; for a GPU one with `config.cudaSupport`, or binary caches lack
+    some of what PyTorch depends on
 
   `cpu`
   : an instruction set in any spelling; `null` on a Mac, where there is but one kind
@@ -269,4 +270,6 @@ else if found != null then
     suggestion (context // { cudas = cudaVersions pkgs; })
   }"
 else
-  variant
+  lib.warnIf (cudaSupport && !(pkgs.config.cudaSupport or true))
+    "${pname}: no binary cache has all that it needs from this package set: import nixpkgs with config.cudaSupport = true, as its CUDA builds do"
+    variant

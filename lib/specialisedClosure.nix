@@ -2,8 +2,8 @@
 
 /**
   A package set whose every CUDA library is built for some targets, not PyTorch alone. What is built so is
-  in no binary cache: on the nixpkgs of July 2026 that is five derivations instead of one (torch, magma,
-  nccl, nvshmem and gdrcopy).
+  in no binary cache: on the nixpkgs of July 2026 that is seven derivations instead of one (torch,
+  magma, nccl, nvshmem, gdrcopy, ucc and openmpi).
 
   # Type
 

@@ -1,6 +1,10 @@
-{ pkgs, variantsLib }:
+{
+  pkgs,
+  cudaPkgs,
+  variantsLib,
+}:
 
-# What one package set gives: one function, called for every row of the hardware table.
+# What one nixpkgs gives, without CUDA and with it: one function, called for every row of the hardware table.
 let
   inherit (pkgs) lib;
   inherit (pkgs.stdenv.hostPlatform) system;
@@ -26,11 +30,11 @@ let
     "3.12"
     "3.13"
   ];
-  cudas = variantsLib.cudaVersions pkgs;
-  defaultCuda = pkgs.cudaPackages.cudaMajorMinorVersion;
+  cudas = variantsLib.cudaVersions cudaPkgs;
+  defaultCuda = cudaPkgs.cudaPackages.cudaMajorMinorVersion;
 
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
-  pkgsFor = lib.genAttrs cudas (variantsLib.withCuda pkgs);
+  pkgsFor = lib.genAttrs cudas (variantsLib.withCuda cudaPkgs);
 
   # The default CUDA, or for a GPU that it cannot target the nearest one that can.
   resolveCuda =
@@ -45,7 +49,10 @@ let
   build =
     choice:
     mkPytorchVariant (
-      removeAttrs choice [ "cuda" ] // { pkgs = pkgsFor.${resolveCuda choice} or pkgs; }
+      removeAttrs choice [ "cuda" ]
+      // {
+        pkgs = if choice.gpu == null then pkgs else pkgsFor.${resolveCuda choice} or cudaPkgs;
+      }
     );
 
   buildable =
@@ -115,9 +122,13 @@ in
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
-      mkPytorchVariant = arguments: mkPytorchVariant ({ inherit pkgs; } // arguments);
+      mkPytorchVariant =
+        arguments:
+        mkPytorchVariant (
+          { pkgs = if arguments ? gpu || arguments ? gpuTargets then cudaPkgs else pkgs; } // arguments
+        );
       lib = variantsLib;
-      inherit pkgs;
+      inherit pkgs cudaPkgs;
     };
 
   /**

@@ -66,6 +66,10 @@ builtins
     in
     makeOverridable f (builtins.intersectAttrs (functionArgs f) scope // args);
 
+  warnIf =
+    condition: message: value:
+    if condition then builtins.trace "evaluation warning: ${message}" value else value;
+
   # Attribute sets
   optionalAttrs = condition: attrs: if condition then attrs else { };
   genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
@@ -73,7 +77,6 @@ builtins
   filterAttrs = keep: attrs: removeAttrs attrs (filter (name: !keep name attrs.${name}) (attrNames attrs));
   mapAttrs' = f: attrs: listToAttrs (map (name: f name attrs.${name}) (attrNames attrs));
   mapAttrsToList = f: attrs: map (name: f name attrs.${name}) (attrNames attrs);
-  recurseIntoAttrs = attrs: attrs // { recurseForDerivations = true; };
 
   # The last name varies fastest, as in nixpkgs.
   cartesianProduct =
@@ -87,7 +90,6 @@ builtins
   optionals = condition: values: if condition then values else [ ];
   last = list: elemAt list (length list - 1);
   take = count: list: genList (elemAt list) (if count < length list then count else length list);
-  unique = foldl' (seen: value: if elem value seen then seen else seen ++ [ value ]) [ ];
   intersectLists = wanted: filter (value: elem value wanted);
   findFirst =
     predicate: default: list:

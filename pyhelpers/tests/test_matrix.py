@@ -81,12 +81,24 @@ def test_there_is_one_torch(packages: dict[str, str], companion: str) -> None:
     assert torches(needed) == {packages[FLAGSHIP]}
 
 
-def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
-    """Beside the stock CUDA torch only torch itself is another derivation, so that caches serve the rest."""
-    stock = nix.eval(
+@pytest.fixture(scope="session")
+def stock(nix: Nix) -> str:
+    """The torch of nixpkgs' own CUDA builds: with their configuration and without any overlay."""
+    found: str = nix.eval(
         f".#legacyPackages.{SYSTEM}.pkgs",
-        "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
+        """pkgs: let
+          cuda = if pkgs ? path then import pkgs.path {
+            inherit (pkgs.stdenv.hostPlatform) system;
+            overlays = [ ];
+            config = { allowUnfree = true; cudaSupport = true; };
+          } else pkgs;
+        in (cuda.python3Packages.torch.override { cudaSupport = true; }).drvPath""",
     )
+    return found
+
+
+def test_the_rebuild_set(packages: dict[str, str], compiles: bool, stock: str) -> None:
+    """Beside the stock CUDA torch only torch itself is another derivation, so that caches serve the rest."""
     rebuilt = rebuild_set(packages[FLAGSHIP], stock)
     if compiles:
         assert rebuilt == {packages[FLAGSHIP]}
@@ -97,19 +109,28 @@ def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> 
         assert {name(path) for path in rebuilt - tools - {packages[FLAGSHIP]}} == {"python3-3.11-env.drv"}
 
 
-def test_specialising_the_closure(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
+def test_a_cpu_variant_needs_no_cuda(packages: dict[str, str], compiles: bool) -> None:
+    for variant in (v for v in packages if v.startswith("pytorch-cpu-")):
+        assert not [path for path in closure(packages[variant]) if "cuda" in name(path)]
+
+
+def test_a_package_set_without_cuda_is_warned_of(nix: Nix, compiles: bool) -> None:
+    call = 'p: (p.mkPytorchVariant { inherit (p) pkgs; gpu = "H100"; cpu = "avx512"; }).drvPath'
+    warned = nix.run("eval", f".#legacyPackages.{SYSTEM}", "--apply", call).stderr
+    # The embedded set has no such setting.
+    assert ("no binary cache has all" in warned) == compiles
+    assert "no binary cache" not in nix.run("eval", f".#{FLAGSHIP}.drvPath").stderr
+
+
+def test_specialising_the_closure(nix: Nix, compiles: bool, stock: str) -> None:
     """The other choice: what it costs is what lib/specialisedClosure.nix says."""
     call = 'make: (make { gpu = "H100"; cpu = "avx512"; specialiseClosure = true; }).drvPath'
     make = f".#legacyPackages.{SYSTEM}.mkPytorchVariant"
     if not compiles:
         assert "leave it out" in nix.error(make, call)
         return
-    stock = nix.eval(
-        f".#legacyPackages.{SYSTEM}.pkgs",
-        "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
-    )
     names = {name(path) for path in rebuild_set(nix.eval(make, call), stock)}
-    libraries = ("magma", "nccl", "nvshmem", "gdrcopy")
+    libraries = ("magma", "nccl", "nvshmem", "gdrcopy", "ucc", "openmpi")
     for library in libraries:
         assert any(library in found for found in names), library
     assert len(names) == 1 + len(libraries), sorted(names)
@@ -190,7 +211,7 @@ def test_overlays_replace_torch_for_the_whole_set(nix: Nix, packages: dict[str, 
     assert {"default", FLAGSHIP} <= set(nix.eval(".#overlays", "builtins.attrNames"))
     torch = nix.eval(
         f".#legacyPackages.{SYSTEM}",
-        f"""p: let pkgs = p.pkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in {{
+        f"""p: let pkgs = p.cudaPkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in {{
           torch = pkgs.python3Packages.torch.drvPath;
           ofVision = pkgs.python3Packages.torchvision.drvPath;
         }}""",
@@ -206,7 +227,7 @@ def test_a_consumers_python_has_one_torch(nix: Nix, packages: dict[str, str], co
     needed = closure(
         nix.eval(
             f".#legacyPackages.{SYSTEM}",
-            f"""p: let pkgs = p.pkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in
+            f"""p: let pkgs = p.cudaPkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in
               (pkgs.python3.withPackages (ps: [ ps.torch ps.torchvision ]
                 ++ p.pkgs.lib.concatMap (name: if ps ? ${{name}} then [ ps.${{name}} ] else [ ])
                   [ "transformers" "accelerate" "torchmetrics" ])).drvPath""",

@@ -12,8 +12,14 @@
       system = "x86_64-linux";
       pkgs = import nixpkgs {
         inherit system;
-        # Nothing unfree but CUDA.
-        config = { pkgs, ... }: { allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate; };
+        config =
+          { pkgs, ... }:
+          {
+            # As in nixpkgs' own CUDA builds, or their binary cache lacks some of what torch depends on.
+            cudaSupport = true;
+            # Nothing unfree but CUDA.
+            allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate;
+          };
         # Whatever needs torch in this package set gets the one for an H100 and AVX-512.
         overlays = [ pytorch-variants.overlays.pytorch-sm90-avx512 ];
       };
