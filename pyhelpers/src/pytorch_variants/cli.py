@@ -17,7 +17,7 @@ import typer
 
 from pytorch_variants import cli_lock, cli_plan
 from pytorch_variants.errors import UserError
-from pytorch_variants.options import Json
+from pytorch_variants.options import Cpus, Cuda, Gpus, Json, Systems, complete_what
 from pytorch_variants.output import console, print_error, print_json
 
 PROGRAM = "pytorch-variants"
@@ -29,14 +29,6 @@ app = typer.Typer(
 
 app.add_typer(cli_lock.app, name="lock")
 app.command()(cli_plan.plan)
-
-
-def complete_what(incomplete: str) -> list[str]:
-    """What a shell offers for a GPU or an instruction set."""
-    from pytorch_variants.hardware import cpus, gpus, products
-
-    names = [*gpus(), *cpus(), *products()]
-    return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
 # The class of Typer's own complaints is click's or, in later releases, Typer's copy of it.
@@ -117,15 +109,10 @@ def detect(
 
 @app.command("list")
 def list_variants(
-    system: Annotated[list[str] | None, typer.Option(help="x86_64-linux or aarch64-linux.")] = None,
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option(help="A GPU in any spelling, or cpu for none.", autocompletion=complete_what),
-    ] = None,
-    cpu: Annotated[
-        list[str] | None, typer.Option(help="An instruction set.", autocompletion=complete_what)
-    ] = None,
-    cuda: Annotated[str | None, typer.Option(help="A CUDA release that has to target the GPU.")] = None,
+    system: Systems = None,
+    gpu: Gpus = None,
+    cpu: Cpus = None,
+    cuda: Cuda = None,
     github_matrix: Annotated[
         bool, typer.Option("--github-matrix", help="Print one line for a GitHub Actions matrix.")
     ] = False,

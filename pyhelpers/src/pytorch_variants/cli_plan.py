@@ -1,15 +1,19 @@
 """The command `plan`."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytorch_variants.options import HERE, Flake, Json
+from pytorch_variants.errors import UserError
+from pytorch_variants.options import HERE, Cpus, Cuda, Flake, Gpus, Json, Systems
 from pytorch_variants.output import console, print_json
 
 if TYPE_CHECKING:
+    from pytorch_variants.matrix import Entry
     from pytorch_variants.plan import Plan
 
 _SHOWN = 8
@@ -69,21 +73,7 @@ def _rows(plan: "Plan") -> list[tuple[str, str]]:
     ]
 
 
-def plan(
-    variant: Annotated[str, typer.Argument(help="A variant, as in pytorch-sm90-avx512.")],
-    nixpkgs: Annotated[
-        str, typer.Option(metavar="locked|embedded|PATH", help="The package set to build it from.")
-    ] = "locked",
-    flake: Flake = HERE,
-    json: Json = False,
-) -> None:
-    """Show what a build will take before it starts: what is built and fetched, memory, time, disk.
-
-    Nix asks its binary caches if there is a network; it does without. Exit code 1: something has taken the
-    build off the cache of nixpkgs' own builds, or the disk is too small.
-
-    Example: pytorch-variants plan pytorch-sm90-avx512 --nixpkgs embedded
-    """
+def _one(variant: str, nixpkgs: str, flake: Path, json: bool) -> None:
     from pytorch_variants.plan import plan as ask
 
     found = ask(variant, nixpkgs, flake)
@@ -101,3 +91,71 @@ def plan(
             console().print("[bold red]warning[/]:", Text(warning))
     if found.warnings:
         raise typer.Exit(1)
+
+
+def _all(found: Sequence["Entry"], builders: int, cores: int, json: bool) -> None:
+    from pytorch_variants.cost import BASIS, matrix_cost
+
+    single, shared = matrix_cost(found, builders, cores)
+    if json:
+        counts = {"variants": len(found), "builders": builders, "cores": cores}
+        print_json(
+            {"schema": 1, **counts, "single": asdict(single), "shared": asdict(shared), "basis": BASIS}
+        )
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    machines = f"{builders} builder{'s' * (builders > 1)} of {cores} core{'s' * (cores > 1)}"
+    table = Table("", title=Text(f"{len(found)} variants"), title_justify="left")
+    for title in ("core-hours", machines, "of single builds"):
+        table.add_column(title, justify="right")
+    for name, cost in (("each for itself", single), ("with a compiler cache on every builder", shared)):
+        share = f"{cost.core_hours / single.core_hours:.1%}"
+        table.add_row(name, f"{cost.core_hours:.1f}", _duration(cost.hours), share)
+    console().print(table)
+    console().print(Text(BASIS), soft_wrap=True)
+
+
+def plan(
+    variant: Annotated[str | None, typer.Argument(help="A variant, as in pytorch-sm90-avx512.")] = None,
+    nixpkgs: Annotated[
+        str, typer.Option(metavar="locked|embedded|PATH", help="The package set to build it from.")
+    ] = "locked",
+    flake: Flake = HERE,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="All variants, or those of the filters, instead of one.")
+    ] = False,
+    builders: Annotated[int, typer.Option(min=1, help="Machines, of each system.")] = 1,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores of each; if not given, this one's.")] = None,
+    system: Systems = None,
+    gpu: Gpus = None,
+    cpu: Cpus = None,
+    cuda: Cuda = None,
+    json: Json = False,
+) -> None:
+    """Show what a build will take before it starts: what is built and fetched, memory, time, disk.
+
+    Exit code 1: something has taken the build off the cache of nixpkgs' own builds, or the disk is too
+    small. Nix asks its binary caches if there is a network; it does without.
+
+    With --matrix: what compiling many variants from source takes on your builders, each for itself and
+    with a compiler cache. Nix is not asked.
+
+    Example: pytorch-variants plan pytorch-sm90-avx512 --nixpkgs embedded
+
+    Example: pytorch-variants plan --matrix --system x86_64-linux --builders 4 --cores 32
+    """
+    if matrix and variant:
+        raise UserError(f"{variant}: leave out --matrix for this one, or write --gpu and --cpu with it")
+    if matrix:
+        from pytorch_variants.matrix import entries
+
+        found = entries(system or (), gpu or (), cpu or (), cuda)
+        _all(found, builders, cores or len(os.sched_getaffinity(0)), json)
+    elif system or gpu or cpu or cuda:
+        raise UserError("--system, --gpu, --cpu and --cuda choose from the matrix: write --matrix with them")
+    elif variant is None:
+        raise UserError("no variant: write its name, or --matrix for all of them")
+    else:
+        _one(variant, nixpkgs, flake, json)
