@@ -48,9 +48,10 @@ DEFINES = shlex.split(
 )
 NVCC = shlex.split(
     "-Xfatbin -compress-all -Xcudafe --diag_suppress=cc_clobber_ignored,--diag_suppress=20012 "
-    "-DCUDA_HAS_FP16=1 --expt-relaxed-constexpr --expt-extended-lambda -Wno-deprecated-gpu-targets -O3 -Xcompiler=-fPIC "
-    "-DCUB_WRAPPED_NAMESPACE=at_cuda_detail -D__CUDA_NO_HALF_OPERATORS__ -D__CUDA_NO_HALF_CONVERSIONS__ "
-    "-D__CUDA_NO_HALF2_OPERATORS__ -D__CUDA_NO_BFLOAT16_CONVERSIONS__ -DFLASHATTENTION_DISABLE_ALIBI"
+    "-DCUDA_HAS_FP16=1 --expt-relaxed-constexpr --expt-extended-lambda -Wno-deprecated-gpu-targets -O3 "
+    "-Xcompiler=-fPIC -DCUB_WRAPPED_NAMESPACE=at_cuda_detail -D__CUDA_NO_HALF_OPERATORS__ "
+    "-D__CUDA_NO_HALF_CONVERSIONS__ -D__CUDA_NO_HALF2_OPERATORS__ -D__CUDA_NO_BFLOAT16_CONVERSIONS__ "
+    "-DFLASHATTENTION_DISABLE_ALIBI"
 )
 # One of the three ways in which native/cpu is compiled, after the variant's own flags.
 CAPABILITY = shlex.split("-mavx2 -mfma -mf16c -DCPU_CAPABILITY=AVX2 -DCPU_CAPABILITY_AVX2")
@@ -134,10 +135,14 @@ class Worker:
         target = f"arch=compute_{gpu.name[2:]},code=sm_{gpu.name[2:]}"
         return [self.options.nvcc, "-gencode", target, *NVCC, *DEFINES, *tail]
 
-    def compile(
-        self, file: Path, kind: str, quarter: int, gpu: Gpu, isa: str, cached: bool
-    ) -> Compiled | None:
-        """Compile once; None if it does not compile."""
+    def compile_all(self, file: Path, kind: str, quarter: int, plain: bool) -> list[Compiled]:
+        """Compile for all variants, and for the first without the cache if that is asked."""
+        variants = [(gpu, isa) for gpu in self.gpus for isa in ISAS]
+        found = [self.compile(file, kind, quarter, *variant, cached=True) for variant in variants]
+        return found + [self.compile(file, kind, quarter, *variants[0], cached=False) for _ in range(plain)]
+
+    def compile(self, file: Path, kind: str, quarter: int, gpu: Gpu, isa: str, cached: bool) -> Compiled:
+        """Compile once; raises CalledProcessError, with the first error, where that fails."""
         link = self.directory / "generated"
         link.unlink(missing_ok=True)
         link.symlink_to(gpu.name)
@@ -195,7 +200,10 @@ def run(options: argparse.Namespace) -> None:
     gpus = [parse_gpu(name) for name in options.gpu]
     wanted = {"cuda": options.cuda, "attention": options.attention, "c++": options.cpp}
     # The workers take from the same list and the same strata, which lists' iterators allow to threads.
-    entries = iter(schedule(options.source, wanted))
+    planned = schedule(options.source, wanted)
+    for *_, stratum in planned[: options.skip]:
+        next(stratum)
+    entries = iter(planned[options.skip :])
     end = time.monotonic() + options.minutes * 60
     with (
         tempfile.TemporaryDirectory(prefix="compile-sharing-") as scratch,
@@ -237,6 +245,7 @@ def main() -> None:
     parser.add_argument("--cpp", type=int, default=40, help="C++ files")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--skip", type=int, default=0, help="files that an earlier run has compiled")
     options = parser.parse_args()
     options.source = options.source.resolve()
     if not any(_config(path).exists() for path in options.include):
