@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytorch_variants.retarget import Retargeted, architectures, retarget_file, retarget_torch
+from pytorch_variants.retarget import Retargeted, architectures, retarget_directory, retarget_file
 
 Json = dict[str, Any]
 NO_CODE = "no kernel image is available"
@@ -182,7 +182,7 @@ def compare(packages: Path, scratch: Path, device: str) -> tuple[Json, list[str]
     def retargeted(name: str, keep: int) -> Path:
         torch = copy_torch(packages, scratch / name)
         start = time.perf_counter()
-        report["sizes"][name] = sizes(retarget_torch(torch, [keep]))
+        report["sizes"][name] = sizes(retarget_directory(torch, [keep]))
         report["seconds"][name] = round(time.perf_counter() - start, 3)
         return torch
 
