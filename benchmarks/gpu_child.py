@@ -1,6 +1,6 @@
 """What one PyTorch does: run by retarget_gpu.py in a process of its own per PyTorch.
 
-Prints one line of JSON; the parity cases are a line each, so that nothing is lost when a case ends the process.
+Prints lines of JSON, two for each operator case, so that a case that ends the process loses no other.
 """
 
 import argparse
@@ -31,13 +31,13 @@ def emit(line: Json) -> None:
 
 
 def resident_mb() -> int:
-    """This process's resident memory now, in MiB."""
+    """Resident memory of the process now, in MiB."""
     [line] = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS")]
     return int(line.split()[1]) // 1024
 
 
 def timing(device: str) -> None:
-    """How long it takes to import PyTorch and to run kernels for the first time, and what memory that needs."""
+    """How long importing PyTorch and the first kernels take, and what memory they need."""
     start = time.perf_counter()
     torch: Any = importlib.import_module("torch")
     imported = time.perf_counter()
@@ -236,9 +236,7 @@ def main() -> None:
     elif arguments.part == "refusal":
         refusal(arguments.device)
     else:
-        parity(
-            arguments.device, arguments.samples, arguments.first, arguments.only, arguments.deadline
-        )
+        parity(arguments.device, arguments.samples, arguments.first, arguments.only, arguments.deadline)
 
 
 if __name__ == "__main__":
