@@ -24,8 +24,17 @@
           variantsLib = self.lib;
           pkgs = import nixpkgs {
             inherit system;
-            # Nothing unfree but CUDA, as in nixpkgs' own CUDA builds.
-            config = { pkgs, ... }: { allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate; };
+            # Nothing unfree but CUDA, as in nixpkgs' own CUDA builds, and the official wheels with what they need.
+            config = { pkgs, ... }: {
+              allowUnfreePredicate =
+                package:
+                pkgs._cuda.lib.allowUnfreeCudaPredicate package
+                || lib.hasPrefix "pytorch-bin-" (lib.getName package)
+                || lib.elem (lib.getName package) [
+                  "cuda-bindings"
+                  "triton"
+                ];
+            };
             overlays = [ self.overlays.default ];
           };
         }

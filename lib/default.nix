@@ -15,6 +15,7 @@ lib.fix (
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
     mkOverlay = load ./mkOverlay.nix;
+    mkPytorchBin = load ./mkPytorchBin.nix;
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
@@ -25,6 +26,7 @@ lib.fix (
     specialisedClosure = load ./specialisedClosure.nix;
     suggestion = load ./suggestion.nix;
     variants = load ./variants.nix;
+    wheelTargets = load ./wheelTargets.nix;
     withCuda = load ./withCuda.nix;
     withTorch = load ./withTorch.nix;
   }
