@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from binaries import c_library, contents, cuda_library
+from conftest import FLAGSHIP, Nix
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import parse_wheel_filename
@@ -312,3 +313,25 @@ def test_versions(version: str, said: str, keep: frozenset[int], keep_ptx: bool)
     assert str(parse_wheel_filename(name)[1]) == new
     assert new.count("sm") == len(keep)
     assert new.endswith(".ptx") == keep_ptx
+
+
+def test_the_official_wheel_as_a_wheel(embedded: Nix, tmp_path: Path) -> None:
+    """13 000 entries of the real thing: every one is what RECORD says, and few of them are new."""
+    stored = embedded.build(f".#{FLAGSHIP}.src")
+    source = tmp_path / stored.name.split("-", 1)[1]
+    source.symlink_to(stored)
+    result = retarget_wheel(source, tmp_path, [90])
+    assert result.after < 0.4 * result.before
+    name, version, _, _ = parse_wheel_filename(result.path.name)
+    assert (name, version.local) == ("torch", "cu128.sm90")
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(result.path) as after:
+        olds, news = before.infolist(), after.infolist()
+        assert len(olds) == len(news)
+        changed = {new.filename for old, new in zip(olds, news, strict=True) if old.CRC != new.CRC}
+        assert len(changed) == len(result.libraries) + 4  # flags, version.py, METADATA, RECORD
+        [record] = [name for name in changed if name.endswith("/RECORD")]
+        rows = {path: tuple(rest) for path, *rest in csv.reader(io.StringIO(after.read(record).decode()))}
+        assert set(rows) == {info.filename for info in news if not info.is_dir()}
+        for path in changed - {record}:
+            data = after.read(path)
+            assert rows[path] == row(hashlib.sha256(data).digest(), len(data)), path
