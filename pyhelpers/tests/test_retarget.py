@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,6 +103,44 @@ def test_nothing_else_changes(name: str, tmp_path: Path) -> None:
                 if inside and expected[field] - shift in moved:
                     expected[field] = moved[expected[field] - shift] + shift
                 assert tuple(expected) == new_row
+
+
+EXCEPTIONS = """
+#include <stdexcept>
+__global__ void add(float *x) { *x += 1; }
+extern "C" __attribute__((noinline)) void raise_it(int depth) {
+  if (depth) { raise_it(depth - 1); asm volatile(""); } else throw std::runtime_error("thrown in it");
+}
+extern "C" int catch_it(void (*function)(int)) {
+  add<<<1, 1>>>(nullptr);
+  try { function(5); } catch (const std::runtime_error &error) { return error.what()[0]; }
+  return 0;
+}
+"""
+
+
+def test_exceptions_are_caught_across_it(tmp_path: Path) -> None:
+    """Thrown in a retargeted library and caught in another, which unwinds both by their eh_frame."""
+    source, path = tmp_path / "throwing.cu", tmp_path / "libthrowing.so"
+    source.write_text(EXCEPTIONS)
+    options = ("-shared", "-Xcompiler=-fPIC", "-cudart=static", *LIBRARIES["many"])
+    subprocess.run([tool("nvcc"), *options, "-o", path, source], check=True)
+    other = Path(shutil.copy(path, tmp_path / "libcatching.so"))
+    result = retarget_file(path, path, frozenset({90}))
+    assert result.after < result.before
+    retarget_file(other, other, frozenset({80}))
+    program = (
+        "import ctypes, sys; a, b = (ctypes.CDLL(path) for path in sys.argv[1:]);"
+        "print(b.catch_it(a.raise_it), a.catch_it(b.raise_it))"
+    )
+    found = subprocess.run([sys.executable, "-c", program, path, other], capture_output=True, check=True)
+    assert found.stdout.split() == [b"116", b"116"]
+    frames = [
+        subprocess.run([tool("readelf"), "--debug-dump=frames", one], capture_output=True, check=True).stdout
+        for one in (path, other)
+    ]
+    assert frames[0].count(b"FDE") > 3
+    assert frames[0].split(b"\n", 3)[3] == frames[1].split(b"\n", 3)[3]
 
 
 @pytest.mark.parametrize("name", ["many", "compressed", "suffixes"])
