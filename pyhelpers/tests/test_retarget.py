@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 from pytorch_variants.elf import PT_LOAD, PT_NOTE, RELA, SHT_NOBITS, SYMBOL, Elf, open_elf
 from pytorch_variants.errors import UserError
 from pytorch_variants.fatbin import Entry, read_fatbins, read_wrappers
-from pytorch_variants.layout import make_plan
+from pytorch_variants.layout import make_plan, select
 from pytorch_variants.retarget import architectures, retarget_directory, retarget_file
 
 WITH_ROOM_OR_NOTE = sorted(set(LIBRARIES) - {"noteless"})
@@ -202,6 +203,25 @@ def test_a_second_time_changes_nothing(name: str, tmp_path: Path) -> None:
     result = retarget_file(once, tmp_path / "twice.so", frozenset({90}))
     assert result.dropped == ()
     assert (tmp_path / "twice.so").read_bytes() == once.read_bytes()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(WITH_ROOM_OR_NOTE),
+    st.frozensets(st.sampled_from([75, 80, 86, 90, 100, 120]), min_size=1),
+    st.booleans(),
+)
+def test_retargeting_is_idempotent(name: str, keep: frozenset[int], keep_ptx: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        once, twice = Path(directory) / "once.so", Path(directory) / "twice.so"
+        retarget_file(cuda_library(name), once, keep, keep_ptx=keep_ptx)
+        retarget_file(once, twice, keep, keep_ptx=keep_ptx)
+        assert once.read_bytes() == twice.read_bytes()
+        # NVIDIA's tool sees what is meant to be there, and all of it.
+        with open_elf(cuda_library(name)) as elf:
+            chosen = [select(c.entries, keep, keep_ptx) for c in read_fatbins(elf)]
+        assert contents(once) == [[f"{entry.kind} {entry.sm}" for entry in entries] for entries in chosen]
+        assert cubins(once) == cuobjdump(once)
 
 
 def test_two_steps_are_one(tmp_path: Path) -> None:

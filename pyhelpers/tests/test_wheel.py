@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ def test_installed_beside_its_companion(wheel: Path, tmp_path: Path) -> None:
     probe = "import torch, importlib.metadata as m; assert torch.__version__ == m.version('torch'), torch"
     for installer in (["-m", "pip", "install", "--no-index"], ["-m", "uv", "pip", "install", "--offline"]):
         site = tmp_path / installer[1]
-        options = [sys.executable, *installer, "-q", "--target", site, *wheels]
+        options = [sys.executable, *installer, "-q", "--target", str(site), *map(str, wheels)]
         subprocess.run(options, check=True)
         environment = {**os.environ, "PYTHONPATH": str(site)}
         subprocess.run([sys.executable, "-c", probe], check=True, env=environment, cwd=tmp_path)
@@ -264,7 +265,7 @@ def test_a_full_disk(wheel: Path, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
         )
         assert result.returncode == 2, result
         assert "File too large" in result.stderr
