@@ -127,7 +127,8 @@ def select(entries: Sequence[Entry], targets: Collection[int], keep_ptx: bool = 
     return tuple(entry for entry in entries if (entry.kind, entry.arch) in chosen)
 
 
-def _names(containers: Sequence[tuple[Entry, ...]]) -> tuple[str, ...]:
+def code_names(containers: Sequence[tuple[Entry, ...]]) -> tuple[str, ...]:
+    """What code there is, in order: sm_90a for a cubin, compute_90 for PTX."""
     names = {
         (entry.arch, entry.sm if entry.kind == "cubin" else entry.sm.replace("sm", "compute"))
         for entries in containers
@@ -312,8 +313,8 @@ def make_plan(elf: Elf, keep: frozenset[int], keep_ptx: bool) -> Plan:
     layout = _layout(elf, section, code_end)
     shift = section.address - section.offset
     places = {move.container.offset + shift: move.offset + shift for move in moves}
-    had = _names([container.entries for container in containers])
-    kept = _names([move.entries for move in moves])
+    had = code_names([container.entries for container in containers])
+    kept = code_names([move.entries for move in moves])
     return Plan(
         size=len(elf.data) - layout.delta,
         copies=tuple(_copies(moves, section, layout, len(elf.data))),

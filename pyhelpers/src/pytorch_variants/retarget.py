@@ -5,13 +5,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from pytorch_variants.elf import SHT_NOBITS, Elf, ElfError, open_elf
 from pytorch_variants.errors import UserError
 from pytorch_variants.fatbin import Container, read_fatbins
-from pytorch_variants.layout import Plan, make_plan, select
+from pytorch_variants.layout import Plan, code_names, make_plan, select
 from pytorch_variants.record import update_records
 from pytorch_variants.rewrite import write
 
@@ -126,10 +127,22 @@ def account(library: Library, plan: Plan | None) -> Retargeted:
             kept=plan.kept,
             dropped=plan.dropped,
         )
-    entries = [entry for container in library.containers for entry in container.entries]
+    names = code_names([container.entries for container in library.containers])
     code = sum(container.size for container in library.containers)
-    names = tuple(dict.fromkeys(entry.sm for entry in sorted(entries, key=lambda entry: entry.arch)))
     return Retargeted(library.path, library.size, library.size, code, code, names, ())
+
+
+@contextmanager
+def _naming(source: Path, target: Path) -> Iterator[None]:
+    """Name the file in what is raised, as one line."""
+    try:
+        yield
+    except ElfError:
+        raise  # It has the path.
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{error.filename or target}: {error.strerror}") from error
 
 
 def retarget_file(source: Path, target: Path, keep: frozenset[int], *, keep_ptx: bool = False) -> Retargeted:
@@ -142,25 +155,11 @@ def retarget_file(source: Path, target: Path, keep: frozenset[int], *, keep_ptx:
     The same input gives the same bytes; a second time changes nothing. Raises UserError on a file
     that is not laid out as PyTorch's are.
     """
-    try:
+    with _naming(source, target):
         with open_elf(source) as elf:
-            before, plan = len(elf.data), make_plan(elf, keep, keep_ptx)
+            library, plan = Library(target, len(elf.data), (), None), make_plan(elf, keep, keep_ptx)
         write(source, target, plan)
-    except ElfError:
-        raise
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-    except OSError as error:
-        raise UserError(f"{error.filename or target}: {error.strerror}") from error
-    return Retargeted(
-        path=target,
-        before=before,
-        after=plan.size,
-        gpu_code_before=plan.gpu_code_before,
-        gpu_code_after=plan.gpu_code_after,
-        kept=plan.kept,
-        dropped=plan.dropped,
-    )
+    return account(library, plan)
 
 
 def available(libraries: Iterable[Library]) -> tuple[int, ...]:
@@ -258,17 +257,11 @@ def packages_in(directory: Path) -> tuple[Path, ...]:
 
 
 def _rewrite(library: Library, keep: frozenset[int], keep_ptx: bool) -> Retargeted:
-    try:
+    with _naming(library.path, library.path):
         with open_elf(library.path) as elf:
             plan = plan_library(elf, library, keep, keep_ptx)
         if plan:
             write(library.path, library.path, plan)
-    except ElfError:
-        raise
-    except UserError as error:
-        raise UserError(f"{library.path}: {error}") from error
-    except OSError as error:
-        raise UserError(f"{error.filename or library.path}: {error.strerror}") from error
     return account(library, plan)
 
 
