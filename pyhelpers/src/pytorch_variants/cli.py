@@ -53,7 +53,7 @@ def verify(
 def retarget(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Wheels, installed packages or environments, libraries.", metavar="INPUT..."),
+        typer.Argument(help="Wheels, installed packages or environments, libraries.", metavar="INPUT"),
     ],
     gpu: Annotated[list[str], typer.Option(help="GPUs to keep, in any spelling: h100, or sm80,sm90.")],
     keep_ptx: Annotated[bool, typer.Option("--keep-ptx", help="Keep the PTX of these GPUs.")] = False,
