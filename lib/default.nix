@@ -16,6 +16,7 @@ lib.fix (
     hardware = load ./hardware.nix;
     mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
+    mkPytorchBin = load ./mkPytorchBin.nix;
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
@@ -26,6 +27,7 @@ lib.fix (
     specialisedClosure = load ./specialisedClosure.nix;
     suggestion = load ./suggestion.nix;
     variants = load ./variants.nix;
+    wheelTargets = load ./wheelTargets.nix;
     withCuda = load ./withCuda.nix;
     withTorch = load ./withTorch.nix;
   }

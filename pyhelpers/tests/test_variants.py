@@ -16,7 +16,8 @@ def test_packages_have_one_torch_per_pair(nix: Nix) -> None:
     assert FLAGSHIP in names
     pairs = {f"pytorch-{gpu}-{cpu}" for gpu in [*gpus(), "cpu"] for cpu in cpus()}
     torches = {name for name in names if not name.startswith(("torchvision-", "torchaudio-"))}
-    assert torches - pairs == {"cli", "default"}
+    bins = {f"pytorch-bin-{gpu}" for gpu in gpus()}
+    assert torches - pairs - bins == {"cli", "default"}
 
 
 def test_the_flagship_says_what_it_is(nix: Nix) -> None:
