@@ -12,8 +12,10 @@ lib.fix (
       f (builtins.intersectAttrs (lib.functionArgs f) (self // { inherit lib; }));
   in
   {
+    cacheCompiler = load ./cacheCompiler.nix;
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
+    limitJobs = load ./limitJobs.nix;
     mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
     mkPytorchBin = load ./mkPytorchBin.nix;

@@ -1,6 +1,8 @@
 {
   lib,
+  cacheCompiler,
   cudaVersions,
+  limitJobs,
   parseCpu,
   parseGpu,
   problem,
@@ -29,6 +31,7 @@
     python :: Null | String ? null,
     cuda :: Null | String ? null,
     memoryPerJob :: Int ? 4,
+    compilerCache :: Null | String ? null,
     specialiseClosure :: Bool ? false,
   } -> Derivation
   ```
@@ -54,6 +57,10 @@
   `memoryPerJob`
   : GiB of memory that one compiler job may need; it bounds the number of jobs
 
+  `compilerCache`
+  : a directory of the builder for ccache, so that a variant takes from it what another has compiled:
+    impure, see docs/builders.md for what has to be set up and who has to be trusted
+
   `specialiseClosure`
   : build PyTorch's CUDA dependencies for these GPUs too, which leaves the binary cache
 
@@ -75,6 +82,7 @@
   python ? null,
   cuda ? null,
   memoryPerJob ? 4,
+  compilerCache ? null,
   specialiseClosure ? false,
   # The scope to build in and the torch to override, for an overlay that is about to replace it there.
   pythonPackages ? null,
@@ -202,6 +210,9 @@ let
       export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
       export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
       ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
+    ''
+    + lib.optionalString (compilerCache != null) (cacheCompiler pkgs' compilerCache)
+    + ''
       cat <<'BANNER'
       ==================================================================
       ${pname}
@@ -215,13 +226,7 @@ let
     '';
 
     # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
-    preBuild = (old.preBuild or "") + ''
-      [ ! -r /proc/meminfo ] || memory_jobs=$(awk '/^MemAvailable:/ { jobs = int($2 / 1048576 / ${toString memoryPerJob}); print (jobs < 1 ? 1 : jobs) }' /proc/meminfo)
-      if [ "''${memory_jobs:-$NIX_BUILD_CORES}" -lt "''${MAX_JOBS:-$NIX_BUILD_CORES}" ]; then
-        echo "memory for $memory_jobs jobs of ${toString memoryPerJob} GiB: MAX_JOBS=$memory_jobs"
-        export MAX_JOBS=$memory_jobs
-      fi
-    '';
+    preBuild = (old.preBuild or "") + limitJobs memoryPerJob;
 
     passthru =
       (old.passthru or { })
