@@ -56,6 +56,7 @@
       legacyPackages = output "all";
       devShells = output "devShells";
       checks = output "checks";
+      apps = output "apps";
       formatter = lib.filterAttrs (_: formatter: formatter != null) (output "formatter");
       hydraJobs = { inherit (self) packages checks; };
     };

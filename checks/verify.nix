@@ -1,14 +1,14 @@
 {
   runCommand,
-  python,
-  pytorch-variants,
+  pytorch-variants-cli,
+  environment,
   variant,
 }:
 
-# The report on a variant, as JSON and as a table. It fails to build, and shows the table, if the variant
-# is not what its name says.
+# The report on an environment with the variant, as a table, JSON and JUnit XML. It fails to build, and
+# shows the table, if the variant is not what its name says.
 runCommand "verify-${variant.pname}" { } ''
-  ${python.withPackages (_: [ pytorch-variants ])}/bin/pytorch-variants verify ${variant.environment} \
+  ${pytorch-variants-cli}/bin/pytorch-variants verify ${environment} \
     --variant ${variant.pname} --origin '${variant.origin or "compiled from source"}' --output "$out" >report ||
     { cat report; exit 1; }
 ''

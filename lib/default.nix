@@ -14,6 +14,7 @@ lib.fix (
   {
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
+    mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
     mkPytorchBin = load ./mkPytorchBin.nix;
     mkPytorchVariant = load ./mkPytorchVariant.nix;

@@ -95,15 +95,23 @@ let
   inherit (pkgs'.stdenv.hostPlatform) system;
 
   pythonAttr = if python == null then "python3" else "python${undotted python}";
+  # A nixpkgs drops a Python package by package before it drops the interpreter.
+  hasTorch =
+    name:
+    (builtins.tryEval (pkgs'.${name}.pkgs.torch.override { inherit cudaSupport; }).drvPath).success;
+  pythons = lib.filter (name: builtins.match "python3[0-9]+" name != null && hasTorch name) (
+    lib.attrNames pkgs'
+  );
   interpreter =
     if pythonPackages != null then
       pythonPackages.python
+    # Where no Python has one it is not Python's fault, and torch itself says what it is.
+    else if python == null || pkgs' ? ${pythonAttr} && (hasTorch pythonAttr || pythons == [ ]) then
+      pkgs'.${pythonAttr}
     else
-      pkgs'.${pythonAttr} or (throw "this nixpkgs has no Python ${python}: take one of ${
-        concatStringsSep ", " (
-          lib.filter (name: builtins.match "python3[0-9]+" name != null) (lib.attrNames pkgs')
-        )
-      }");
+      throw "this nixpkgs has no torch for Python ${python}: take one of ${
+        concatMapStringsSep ", " (name: pkgs'.${name}.pythonVersion) pythons
+      }";
 
   # A scope in which whatever needs torch gets this one.
   scope = interpreter.override {
@@ -121,6 +129,23 @@ let
     "pytorch-lightning"
   ]) variant;
 
+  # Checks of this variant, with a command line that all variants of this Python share.
+  call =
+    file: arguments:
+    let
+      f = import file;
+      given = arguments // {
+        inherit variant;
+        pytorch-variants-cli = interpreter.pkgs.toPythonApplication interpreter.pkgs.pytorch-variants;
+      };
+    in
+    pkgs'.callPackage f (builtins.intersectAttrs (lib.functionArgs f) given);
+  withCompanions = scopePackages.python.withPackages (packages: [
+    packages.torch
+    packages.torchvision
+    packages.torchaudio
+  ]);
+
   stock =
     if torch != null then
       torch
@@ -132,6 +157,7 @@ let
   # A cuDNN that has dropped the GPU would be linked and then fail at its first call.
   cudnnVersion = lib.versions.majorMinor (pkgs'.cudaPackages.cudnn.version or "0");
   withoutCudnn = lib.any (g: g.cudnn ? max && lib.versionOlder g.cudnn.max cudnnVersion) gpus;
+  leftOut = (cpuInfo.without or [ ]) ++ optional withoutCudnn "CUDNN";
 
   gpuName =
     if cudaSupport then
@@ -170,9 +196,11 @@ let
   variant = targeted.overrideAttrs (old: {
     inherit pname;
 
+    # Exported by the shell, since recipes of different years set the same variables in different ways.
     preConfigure = (old.preConfigure or "") + ''
       export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
       export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+      ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
       cat <<'BANNER'
       ==================================================================
       ${pname}
@@ -194,15 +222,10 @@ let
       fi
     '';
 
-    env =
-      (old.env or { })
-      // lib.genAttrs (map (component: "USE_${component}") (cpuInfo.without or [ ])) (_: "0")
-      // lib.optionalAttrs withoutCudnn { USE_CUDNN = "0"; };
-
     passthru =
       (old.passthru or { })
       // {
-        inherit cpuFlags cudaSupport;
+        inherit cpuFlags cudaSupport memoryPerJob;
         gpu = if cudaSupport then gpuName else null;
         cpu = cpuInfo.name or null;
         cuda = if cudaSupport then cudaVersion else null;
@@ -212,11 +235,11 @@ let
         inherit (companions) torchvision torchaudio;
         pythonPackages = scopePackages;
         environment = scopePackages.python.withPackages (packages: [ packages.torch ]);
+        verify = call ../checks/runtime.nix { };
         tests = (old.passthru.tests or { }) // {
-          verify = pkgs'.callPackage ../checks/verify.nix {
-            inherit variant;
-            inherit (scopePackages) python pytorch-variants;
-          };
+          verify = call ../checks/verify.nix { inherit (variant) environment; };
+          companions = call ../checks/verify.nix { environment = withCompanions; };
+          gpu = call ../checks/gpu.nix { runtime = variant.verify; };
         };
       }
       # torchvision, torchaudio and other CUDA extensions of nixpkgs compile for these.

@@ -7,25 +7,46 @@
 let
   gpus = lib.attrValues hardware.gpus;
 
-  # "NVIDIA H100-SXM5_80GB" -> " nvidia h100 sxm5 80gb ", so that a product is found by whole words.
+  # "NVIDIA H100-SXM5_80GB" -> " nvidia h 100 sxm 5 80 gb ", so that a product is found by whole words and
+  # with or without the space: "RTX4090" is an "RTX 4090", and an "A100" no "A10".
   words =
-    text: " ${lib.replaceStrings [ "-" "_" "/" "(" ")" ] [ " " " " " " " " " " ] (lib.toLower text)} ";
+    text:
+    let
+      parts = builtins.split "([a-z]+|[0-9]+)" (lib.toLower text);
+    in
+    " ${lib.concatStringsSep " " (lib.concatLists (lib.filter lib.isList parts))} ";
+  mentions = text: part: lib.hasInfix (words part) (words text);
 
   byCapability = digits: lib.findFirst (gpu: lib.replaceStrings [ "." ] [ "" ] gpu.capability == digits) null gpus;
 
-  # The longest product name wins: "RTX 6000 Ada" is not an "RTX 6000".
+  # "RTX 6000 Ada" is the longer name, so no "RTX 6000"; "RTX 6000 Blackwell" is none of Turing's.
   byProduct =
     text:
     let
+      # "Ada" of "Ada Lovelace"
+      generation = gpu: lib.head (lib.splitString " " gpu.architecture);
+      generations = lib.filter (mentions text) (map generation gpus);
       found = lib.concatMap (
         gpu:
         map (product: { inherit gpu product; }) (
-          lib.filter (product: lib.hasInfix (words product) (words text)) gpu.products
+          lib.filter (
+            product: mentions text product && lib.all (named: named == generation gpu) generations
+          ) gpu.products
         )
       ) gpus;
-      longest = lib.sort (a: b: lib.stringLength a.product > lib.stringLength b.product) found;
+      longest = lib.head (lib.sort (a: b: lib.stringLength a.product > lib.stringLength b.product) found);
+      others = lib.filter (
+        entry: entry.gpu.name != longest.gpu.name && !mentions longest.product entry.product
+      ) found;
     in
-    if found == [ ] then null else (lib.head longest).gpu;
+    if found == [ ] then
+      null
+    else if others != [ ] then
+      throw "\"${text}\" names several: ${
+        lib.concatMapStringsSep ", " (entry: "${entry.product} (${entry.gpu.name})") ([ longest ] ++ others)
+      }; write one of them"
+    else
+      longest.gpu;
 
   unknown =
     text:

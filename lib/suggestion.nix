@@ -8,7 +8,8 @@
 
 /**
   The name of the variant nearest to one that cannot be built, among those that can: the same one on
-  another CUDA of the package set, else the GPU and instruction set that are spelled most like it.
+  another CUDA of the package set, else one whose machine code the GPU runs, which is that of an earlier
+  minor version of its compute capability, else the one that is spelled most like it.
 
   # Type
 
@@ -21,6 +22,8 @@
   ```nix
   suggestion { gpus = [ (parseGpu "sm70") ]; cuda = "13.0"; cudas = [ "12.9" "13.0" ]; ... }
   => "pytorch-cuda12_9-sm70-avx2"
+  suggestion { gpus = [ (parseGpu "sm89") ]; wheelTargets = [ "8.0" "8.6" "9.0" ]; ... }
+  => "pytorch-sm86-avx2, whose code sm89 runs"
   ```
 */
 { gpus, cpu, cuda, cudas, ... }@context:
@@ -44,6 +47,15 @@ let
       cuda = [ cuda ];
     }
   );
+  major = gpu: lib.head (lib.splitString "." gpu.capability);
+  runs =
+    choice:
+    choice.gpu != null
+    && choice.cpu == cpu
+    && major choice.gpu == major wanted
+    && lib.versionOlder choice.gpu.capability wanted.capability;
+  # Attribute names are sorted, and so are the minor versions of one major one.
+  running = if wanted == null then [ ] else lib.filter runs working;
 in
 if
   wanted != null
@@ -54,5 +66,7 @@ if
   }
 then
   "pytorch-cuda${lib.replaceStrings [ "." ] [ "_" ] otherCuda}-${wanted.name}-${cpu.name}"
+else if running != [ ] then
+  "${name (lib.last running).gpu cpu}, whose code ${wanted.name} runs"
 else
   lib.concatStringsSep "" (nearest 1 (name wanted cpu) (map (choice: name choice.gpu choice.cpu) working))

@@ -141,7 +141,23 @@ in
     default = pkgs.mkShell { packages = [ variants.${flagship}.environment ]; };
   };
 
-  checks = import ../checks { flagship = variants.${flagship}; };
+  checks = import ../checks { inherit lib variantsLib variants flagship; };
+
+  /**
+    Programs that verify a variant on this machine's GPU.
+  */
+  apps =
+    let
+      app = variant: {
+        type = "app";
+        program = "${variant.verify}/bin/${variant.verify.meta.mainProgram}";
+        meta.description = "Verify ${variant.pname} on this machine's GPU";
+      };
+    in
+    lib.mapAttrs' (name: variant: lib.nameValuePair "verify-${name}" (app variant)) variants
+    // {
+      verify = app variants.${flagship};
+    };
 
   formatter = pkgs.nixfmt-tree or null;
 }

@@ -4,8 +4,10 @@
   buildPythonPackage,
   setuptools,
   capstone,
+  nix-prefetch-github,
   nvidia-ml-py,
   packaging,
+  pip,
   rich,
   typer,
 }:
@@ -38,8 +40,10 @@ let
     build-system = [ setuptools ];
     dependencies = [
       capstone
+      nix-prefetch-github
       nvidia-ml-py
       packaging
+      pip
       rich
       typer
     ];

@@ -4,7 +4,7 @@
   python,
 }:
 
-# A wheel or a source tree, installed by pip and byte-compiled: whoever imports it as root must not
+# A wheel, a source archive or a source tree, installed by pip and byte-compiled: whoever imports it as root must not
 # write into the store.
 {
   pname,

@@ -30,12 +30,18 @@ let
       runCommand =
         name: attrs: buildCommand:
         final.mkDerivation (attrs // { inherit name buildCommand; });
-      # `nix develop` wants bash for a builder.
+      # `nix develop` looks for its shell here.
+      bashInteractive = final.runCommand "bash-interactive" { } ''
+        mkdir -p "$out/bin"
+        ln -s /bin/bash "$out/bin/bash"
+      '';
+      # It wants bash for a builder too, and to be told of its output.
       mkShell =
         { packages }:
         final.mkDerivation {
           name = "shell";
           builder = "/bin/bash";
+          outputs = [ "out" ];
           nativeBuildInputs = packages;
           PATH = lib.concatMapStringsSep ":" (package: "${package}/bin") packages;
           buildCommand = "touch $out";

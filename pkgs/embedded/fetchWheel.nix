@@ -1,6 +1,7 @@
-{ stdenv }:
+{ lib, stdenv }:
 
-# A wheel from the machine's package registry, as pip is configured there, pinned by its SHA-256.
+# A wheel from the machine's package registry, as pip is configured there, pinned by its SHA-256; of a
+# project that publishes none, its source.
 {
   python,
   pname,
@@ -10,6 +11,16 @@
   size,
   ...
 }:
+let
+  # Neither pip's own Python nor the machine's libc has a say. For sources pip knows no such choice.
+  target =
+    if lib.hasSuffix ".whl" file then
+      "--only-binary :all: --python-version ${python.pythonVersion} --implementation cp "
+      + "--abi ${python.abi} --abi abi3 --abi none "
+      + toString (map (platform: "--platform ${platform}") python.platforms)
+    else
+      "--no-binary ${pname}";
+in
 stdenv.mkDerivation {
   name = file;
   inherit version;
@@ -42,22 +53,18 @@ stdenv.mkDerivation {
     "PIP_TRUSTED_HOST"
   ];
 
-  # The hash picks the file among those of this version, so neither pip's own Python nor the
-  # machine's libc has a say.
+  # The hash picks the file among those of this version.
   buildCommand = ''
     echo '${pname}==${version} --hash=sha256:${sha256}' > requirements.txt
     echo "fetching ${file}"
     $interpreter -m pip download \
       --quiet --disable-pip-version-check --no-cache-dir --progress-bar off \
-      --no-deps --require-hashes --only-binary :all: --dest . \
-      --python-version ${python.pythonVersion} --implementation cp \
-      --abi ${python.abi} --abi abi3 --abi none \
-      ${toString (map (platform: "--platform ${platform}") python.platforms)} \
+      --no-deps --require-hashes --dest . ${target} \
       --requirement requirements.txt || {
         echo "${pname} ${version} could not be fetched: check the network and pip's configuration, then build again; what has been fetched is kept" >&2
         exit 1
       }
-    mv ./*.whl "$out"
+    mv ${file} "$out"
   '';
 
   passthru = { inherit size; };

@@ -16,6 +16,7 @@ let
   minor = lib.removePrefix "python3" name;
   pythonVersion = "3.${minor}";
   sitePackages = "lib/python${pythonVersion}/site-packages";
+  isWheel = pin: lib.hasSuffix ".whl" pin.file;
 
   python = {
     inherit pythonVersion sitePackages;
@@ -35,7 +36,9 @@ let
     pkgs = packages;
     # "STORE_PATH BYTES" per wheel, for a look at the disk before the download.
     downloads = lib.concatMapStringsSep "\n" (wheel: "${wheel} ${toString wheel.size}") (
-      lib.mapAttrsToList (pname: pin: fetchWheel (pin // { inherit python pname; })) wheels
+      lib.mapAttrsToList (pname: pin: fetchWheel (pin // { inherit python pname; })) (
+        lib.filterAttrs (_: isWheel) wheels
+      )
     );
     withPackages = f: packages.callPackage ./environment.nix { } (f packages);
   };
@@ -59,7 +62,8 @@ let
       packages.buildPythonPackage {
         inherit pname;
         inherit (pin) version;
-        format = "wheel";
+        format = if isWheel pin then "wheel" else "setuptools";
+        build-system = lib.optional (!isWheel pin) packages.setuptools;
         src = fetchWheel (pin // { inherit python pname; });
         dependencies = lib.attrValues dependencies;
         postInstall = lib.optionalString (gpuTargets != [ ]) (

@@ -6,6 +6,7 @@ included. (nvidia-cuda-nvcc-cu12 has ptxas without nvcc.) PYTORCH_VARIANTS_NVCC 
 """
 
 import atexit
+import ctypes
 import functools
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -70,13 +72,90 @@ def tool(name: str) -> Path:
     pytest.fail(f"no {name} here: pip install -e 'pyhelpers[test]' brings it")
 
 
+def _nvcc() -> tuple[str, ...]:
+    return str(tool("nvcc")), "-Xcompiler=-fPIC", "-cudart=static"
+
+
 @functools.cache
-def cuda_library(name: str) -> Path:
-    """One of LIBRARIES; do not write to it."""
+def nvcc_library(name: str, *options: str) -> Path:
+    """A library that nvcc makes with these options; do not write to it."""
     path, source = scratch() / f"lib{name}.so", scratch() / "kernels.cu"
     source.write_text(CUDA)
+    subprocess.run([*_nvcc(), "-shared", *options, "-o", path, source], check=True)
+    return path
+
+
+@functools.cache
+def nvcc_objects(*parts: tuple[str, str, bool]) -> Path:
+    """A library of one object per part: its source, architectures as "80 90", whether it is relocatable.
+
+    The device linker, where it has something to do, works for the architectures of the last part.
+    """
+    directory = Path(tempfile.mkdtemp(dir=scratch()))
+    objects = []
+    for number, (text, archs, relocatable) in enumerate(parts):
+        source, target = directory / f"{number}.cu", directory / f"{number}.o"
+        source.write_text(text)
+        flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs.split()]
+        subprocess.run(
+            [*_nvcc(), "-c", f"-rdc={str(relocatable).lower()}", *flags, "-o", target, source], check=True
+        )
+        objects.append(target)
+    if not parts[-1][2]:
+        flags = ["-gencode=arch=compute_90,code=sm_90"]
+    subprocess.run([*_nvcc(), "-shared", *flags, "-o", directory / "lib.so", *objects], check=True)
+    return directory / "lib.so"
+
+
+def cuda_library(name: str) -> Path:
+    """One of LIBRARIES; do not write to it."""
+    return nvcc_library(name, *LIBRARIES[name])
+
+
+PTX = """.version 8.7
+.target sm_{arch}
+.address_size 64
+.visible .entry store(.param .u64 p) {{
+  .reg .u64 %a; ld.param.u64 %a, [p]; st.global.u32 [%a], {arch}; ret;
+}}
+"""
+
+
+@functools.cache
+def fatbin_of_cuda_12(option: str, cubins: tuple[int, ...], ptx: tuple[int, ...]) -> Path:
+    """A library with a fat binary that CUDA 12.8's libnvfatbin made, as its nvcc does.
+
+    `option` is one of libnvfatbin's: "-compress=false", "-compress-all".
+    """
+    packages = Path(sysconfig.get_path("purelib"))
+    nvfatbin = ctypes.CDLL(str(packages / "nvidia" / "nvfatbin" / "lib" / "libnvfatbin.so.12"))
+    directory = Path(tempfile.mkdtemp(dir=scratch()))
+    handle, size = ctypes.c_void_p(), ctypes.c_size_t()
+
+    def call(function: str, *arguments: object) -> None:
+        status = getattr(nvfatbin, function)(*arguments)
+        assert status == 0, f"{function}: {status}"
+
+    call("nvFatbinCreate", ctypes.byref(handle), (ctypes.c_char_p * 1)(option.encode()), ctypes.c_size_t(1))
+    for arch in cubins:
+        (directory / "ptx").write_text(PTX.format(arch=arch))
+        files = (f"-o={directory / 'cubin'}", str(directory / "ptx"))
+        subprocess.run([tool("ptxas"), f"-arch=sm_{arch}", *files], check=True)
+        code = (directory / "cubin").read_bytes()
+        call("nvFatbinAddCubin", handle, code, ctypes.c_size_t(len(code)), str(arch).encode(), b"")
+    for arch in ptx:
+        code = PTX.format(arch=arch).encode() + b"\0"
+        call("nvFatbinAddPTX", handle, code, ctypes.c_size_t(len(code)), str(arch).encode(), b"", b"")
+    call("nvFatbinSize", handle, ctypes.byref(size))
+    data = ctypes.create_string_buffer(size.value)
+    call("nvFatbinGet", handle, data)
+    call("nvFatbinDestroy", ctypes.byref(handle))
+    (directory / "fatbin").write_bytes(data.raw)
+    path = directory / "libfatbin.so"
+    source = f'.section .nv_fatbin,"a"\n.align 8\n.incbin "{directory / "fatbin"}"\n'
     subprocess.run(
-        [tool("nvcc"), "-shared", "-Xcompiler=-fPIC", "-cudart=static", *LIBRARIES[name], "-o", path, source],
+        [tool("gcc"), "-shared", "-nostdlib", "-x", "assembler", "-", "-o", path],
+        input=source.encode(),
         check=True,
     )
     return path
@@ -117,11 +196,14 @@ def complaints(path: Path) -> str:
     return "\n".join(line for line in result.stderr.splitlines() if "Gap in build notes" not in line)
 
 
-def cuobjdump(path: Path) -> list[str]:
-    """The cubins that NVIDIA's own tool finds, as sm_90a, in order. It does not tell sm_100f from sm_100."""
-    command = [str(tool("cuobjdump")), "--list-elf", str(path)]
+def cuobjdump(path: Path, kind: Literal["elf", "ptx"] = "elf") -> list[str]:
+    """The cubins or PTX that NVIDIA's own tool finds, as sm_90a, in order.
+
+    It does not tell sm_100f from sm_100.
+    """
+    command = [str(tool("cuobjdump")), f"--list-{kind}", str(path)]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return re.findall(r"\.(sm_\d+a?)\.cubin", output)
+    return re.findall(r"\.(sm_\d+a?)\.(?:cubin|ptx)", output)
 
 
 def contents(path: Path) -> list[list[str]]:
@@ -132,10 +214,19 @@ def contents(path: Path) -> list[list[str]]:
         ]
 
 
+def _of_kind(path: Path, wanted: str) -> list[str]:
+    entries = [entry.split() for container in contents(path) for entry in container]
+    return [sm.removesuffix("f") for kind, sm in entries if kind == wanted]
+
+
 def cubins(path: Path) -> list[str]:
     """As cuobjdump() would list them."""
-    entries = [entry.split() for container in contents(path) for entry in container]
-    return [sm.removesuffix("f") for kind, sm in entries if kind == "cubin"]
+    return _of_kind(path, "cubin")
+
+
+def ptx(path: Path) -> list[str]:
+    """As cuobjdump() would list it."""
+    return _of_kind(path, "ptx")
 
 
 def section_bytes(elf: Elf, section: Section) -> bytes:

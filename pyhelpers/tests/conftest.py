@@ -32,10 +32,10 @@ class Nix:
         )
         return {**os.environ, "NIX_CONFIG": "\n".join(settings)}
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         override = ("--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file")
         return subprocess.run(
-            ["nix", *arguments, *override],
+            ["nix", *command.split(), *override, *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,

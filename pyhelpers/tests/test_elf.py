@@ -1,3 +1,4 @@
+import contextlib
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from binaries import c_library, scratch, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_variants.elf import Elf, ElfError, open_elf
+from pytorch_variants.elf import SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, Elf, ElfError, open_elf
 
 SOURCE = "int table[100]; int answer(void) { return 42 + table[0]; }"
 
@@ -70,6 +71,21 @@ def test_a_section_that_is_not_there(library: Path) -> None:
         assert elf.section(".nv_fatbin") is None
 
 
+def test_symbols_are_those_of_nm(library: Path) -> None:
+    output = subprocess.run(
+        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
+    )
+    expected = {(name, int(address, 16)) for address, _, name in map(str.split, output.stdout.splitlines())}
+    with open_elf(library) as elf:
+        found = [symbol for symbol in elf.symbols(SHT_DYNSYM) if symbol.section]
+        assert {(symbol.name, symbol.address) for symbol in found} == expected
+        [answer] = [symbol for symbol in found if symbol.name == "answer"]
+        assert (answer.kind, answer.local) == (STT_FUNC, False)
+        assert answer.size > 0
+        everything = list(elf.symbols(SHT_DYNSYM))
+        assert list(elf.symbols(SHT_DYNSYM, 2)) == everything[:: len(everything) // 2]
+
+
 def patched(offset: int, data: bytes) -> Callable[[bytes], bytes]:
     return lambda whole: whole[:offset] + data + whole[offset + len(data) :]
 
@@ -118,6 +134,9 @@ def read_all(data: bytes) -> None:
             getattr(elf, name)
         except ElfError as error:
             assert "\n" not in str(error)
+    for table in (SHT_SYMTAB, SHT_DYNSYM):
+        with contextlib.suppress(ElfError):
+            list(elf.symbols(table))
 
 
 @given(st.binary(max_size=300), st.booleans())

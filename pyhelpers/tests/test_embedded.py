@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from conftest import ROOT, Nix
+from conftest import FLAGSHIP, ROOT, Nix
 
 EXPRESSIONS = [
     'lib.strings.levenshtein "kitten" "sitting"',
@@ -18,7 +18,6 @@ EXPRESSIONS = [
     "lib.take 2 [ 1 2 3 ]",
     "lib.take 5 [ 1 2 3 ]",
     "lib.last [ 1 2 3 ]",
-    "lib.unique [ 1 2 1 3 2 ]",
     "lib.findFirst (x: x > 1) null [ 1 2 3 ]",
     "lib.findFirst (x: x > 9) null [ 1 2 3 ]",
     'lib.versionOlder "12.9" "12.10"',
@@ -39,7 +38,7 @@ def test_its_lib_is_that_of_nixpkgs(nix: Nix, embedded: Nix) -> None:
     expressions = f"[ {' '.join(f'({expression})' for expression in EXPRESSIONS)} ]"
     results = []
     for one in (embedded, nix):
-        flake = json.loads(one.ok("flake", "metadata", "--json", f"path:{one.nixpkgs}"))["path"]
+        flake = json.loads(one.ok("flake metadata", "--json", f"path:{one.nixpkgs}"))["path"]
         lib = "lib.nix" if one is embedded or one.nixpkgs == embedded.nixpkgs else "lib"
         command = ["nix-instantiate", "--eval", "--strict", "--json", "-E"]
         command.append(f"let lib = import {flake}/{lib}; in {expressions}")
@@ -53,7 +52,7 @@ def test_the_pins_are_whole() -> None:
     for wheels in pins["pythons"].values():
         for name, pin in wheels.items():
             assert len(bytes.fromhex(pin["sha256"])) == 32, name
-            assert pin["file"].endswith(".whl")
+            assert pin["file"].endswith(".tar.gz" if name in pins["sources"] else ".whl")
             assert pin["version"] in pin["file"]
             assert set(pin["requires"]) <= set(wheels)
         assert wheels["torch"]["version"] == "2.10.0"
@@ -75,3 +74,8 @@ def test_overriding_twice(embedded: Nix) -> None:
     assert found["version"].endswith("-sm90-avx2-mine")
     assert found["name"].startswith("python3.11-pytorch-")
     assert found["same"]
+
+
+def test_a_shell_has_the_variants_python(embedded: Nix) -> None:
+    program = "import torch; print(torch._C._cuda_getArchFlags())"
+    assert embedded.ok("develop", f".#{FLAGSHIP}", "--command", "python", "-c", program) == "sm_90\n"

@@ -1,15 +1,17 @@
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump
+from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12, ptx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_variants.elf import Elf, open_elf
 from pytorch_variants.errors import UserError
-from pytorch_variants.fatbin import FatbinError, read_fatbins, read_wrappers, summarise
+from pytorch_variants.fatbin import FatbinError, find_elsewhere, read_fatbins, read_wrappers, summarise
+from pytorch_variants.kernels import linked_containers
 
 ALL = [f"cubin sm_{arch}" for arch in (75, 80, 90, 120)]
 
@@ -36,6 +38,17 @@ def test_contents(name: str, expected: list[list[str]]) -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_agrees_with_cuobjdump(name: str) -> None:
     assert cubins(cuda_library(name)) == cuobjdump(cuda_library(name))
+    assert ptx(cuda_library(name)) == cuobjdump(cuda_library(name), "ptx")
+
+
+@pytest.mark.parametrize("option", ["-compress=false", "-compress=true", "-compress-all"])
+@pytest.mark.parametrize(("cubins_of", "ptx_of"), [((75, 80, 90, 120), ()), ((80, 90), (90,)), ((), (90,))])
+def test_fat_binaries_of_cuda_12(option: str, cubins_of: tuple[int, ...], ptx_of: tuple[int, ...]) -> None:
+    path = fatbin_of_cuda_12(option, cubins_of, ptx_of)
+    expected = [*(f"cubin sm_{arch}" for arch in cubins_of), *(f"ptx sm_{arch}" for arch in ptx_of)]
+    assert contents(path) == [expected]
+    assert cubins(path) == cuobjdump(path)
+    assert ptx(path) == cuobjdump(path, "ptx")
 
 
 def test_compression() -> None:
@@ -156,6 +169,14 @@ def test_debug_symbols_alone(tmp_path: Path) -> None:
     assert read_fatbins(Elf.parse(bytes(data))) == ()
 
 
+READERS: tuple[Callable[[Elf], object], ...] = (
+    read_fatbins,
+    read_wrappers,
+    lambda elf: list(find_elsewhere(elf)),
+    lambda elf: linked_containers(elf, "libtorch_cuda.so"),
+)
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
@@ -168,8 +189,21 @@ def test_any_damage(data: st.DataObject) -> None:
     for place in data.draw(st.lists(st.one_of(*ranges, *headers, tables), min_size=1, max_size=6)):
         value = data.draw(st.binary(min_size=1, max_size=8))
         damaged[place : place + len(value)] = value
-    for read in (read_fatbins, read_wrappers):
+    for read in READERS:
         try:
             read(Elf.parse(bytes(damaged)))
         except UserError as error:
             assert "\n" not in str(error)
+
+
+def test_no_copy_of_the_file_is_made(official_libraries: Path) -> None:
+    """A gigabyte of library, a few megabytes of memory."""
+    path = official_libraries / "libtorch_cuda.so"
+    assert path.stat().st_size > 1e9
+    tracemalloc.start()
+    with open_elf(path) as elf:
+        for read in READERS:
+            read(elf)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6

@@ -1,5 +1,3 @@
-import subprocess
-
 import pytest
 from conftest import Nix
 from hypothesis import given
@@ -7,7 +5,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import Cpu, cpus, gpus, nearest, parse_cpu, parse_gpu
+from pytorch_variants.hardware import cpus, gpus, nearest, parse_cpu, parse_gpu, products
 
 SPELLINGS = {
     "sm90": "9.0",
@@ -35,8 +33,58 @@ SPELLINGS = {
     "Tesla P40": "6.1",
     "NVIDIA GH200 480GB": "9.0",
     "NVIDIA RTX PRO 6000 Blackwell Server Edition": "12.0",
+    "RTX4090": "8.9",
+    "rtx-3060ti": "8.6",
+    "GTX1080Ti": "6.1",
+    "A100-SXM4-80GB": "8.0",
+    "A100X": "8.0",
+    "A10": "8.6",
+    "NVIDIA A10G": "8.6",
+    "GRID V100D-8Q": "7.0",
+    "NVIDIA L40S-48Q": "8.9",
+    "Quadro RTX 4000": "7.5",
+    "NVIDIA RTX 4000 Ada Generation": "8.9",
+    "NVIDIA RTX 4000 SFF Ada Generation": "8.9",
+    "NVIDIA RTX PRO 4000 Blackwell": "12.0",
+    "NVIDIA RTX PRO 3000 Blackwell Generation Laptop GPU": "12.0",
+    "Quadro RTX 3000 with Max-Q Design": "7.5",
+    "NVIDIA RTX A2000 8GB Laptop GPU": "8.6",
+    "NVIDIA H100 NVL": "9.0",
+    "NVIDIA H100 PCIe": "9.0",
+    "NVIDIA B200": "10.0",
+    "NVIDIA GB200": "10.0",
+    "NVIDIA B300 SXM6 AC": "10.3",
+    "Tesla T4": "7.5",
+    "NVIDIA TITAN V": "7.0",
+    "NVIDIA TITAN X (Pascal)": "6.1",
+    "NVIDIA TITAN Xp": "6.1",
+    "Orin (nvgpu)": "8.7",
+    "NVIDIA Thor": "11.0",
+    "NVIDIA GB10": "12.1",
 }
-WRONG = ["", " ", "sm91", "9.1", "H10", "sm_", "sm90b", "8.9a", "9.0f", "1000", "90x", "sm90 avx512", "٩٠"]
+WRONG = [
+    "",
+    " ",
+    "sm91",
+    "9.1",
+    "H10",
+    "sm_",
+    "sm90b",
+    "8.9a",
+    "9.0f",
+    "1000",
+    "90x",
+    "sm90 avx512",
+    "٩٠",
+    "GeForce GTX TITAN X",
+    "Tesla P100-PCIE-16GB",
+    "RTX 6000 Blackwell",
+    "RTX A6000 Ada",
+    "H100 A100",
+    "RTX 4090 and RTX 3090",
+    "NVIDIA Graphics Device",
+    "Ampere",
+]
 
 
 def nix_string(text: str) -> str:
@@ -74,7 +122,7 @@ def test_spellings(text: str, target: str) -> None:
 
 @pytest.mark.parametrize("text", WRONG)
 def test_wrong_spellings_name_candidates(text: str) -> None:
-    with pytest.raises(UserError, match=r"nearest|write sm"):
+    with pytest.raises(UserError, match=r"nearest|write sm|names several"):
         parse_gpu(text)
 
 
@@ -87,13 +135,40 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert found.name.rstrip("af") in gpus()
 
 
-def test_nix_reads_the_same(nix: Nix) -> None:
-    texts = [*SPELLINGS, *WRONG]
+def in_nix(nix: Nix, texts: list[str]) -> list[str | None]:
+    """The targets that Nix reads, None for what it refuses."""
     function = (
         "text: let r = builtins.tryEval (lib.parseGpu text).target; in if r.success then r.value else null"
     )
-    in_nix = nix.lib(f"map ({function}) [ {' '.join(map(nix_string, texts))} ]")
-    assert in_nix == [SPELLINGS.get(text) for text in texts]
+    found: list[str | None] = nix.lib(f"map ({function}) [ {' '.join(map(nix_string, texts))} ]")
+    return found
+
+
+def in_python(text: str) -> str | None:
+    try:
+        return parse_gpu(text).target
+    except UserError:
+        return None
+
+
+def test_nix_reads_the_same(nix: Nix) -> None:
+    texts = [*SPELLINGS, *WRONG]
+    assert in_nix(nix, texts) == [SPELLINGS.get(text) for text in texts]
+
+
+def test_nix_reads_every_product_the_same_and_two_of_them(nix: Nix) -> None:
+    names = list(products())
+    texts = [
+        *(f"NVIDIA {name} Laptop GPU" for name in names),
+        *(name.upper().replace(" ", "-") for name in names),
+        # Nix takes its time to say what is nearest.
+        *(name.lower().replace(" ", "") for name in names[::4]),
+        *(f"{name} {other}" for name, other in zip(names[::3], names[11::3], strict=False)),
+        *(f"{name} {gpu.architecture}" for name in names[::13] for gpu in list(gpus().values())[::3]),
+    ]
+    read = [in_python(text) for text in texts]
+    assert 20 < read.count(None) < len(read) / 3
+    assert in_nix(nix, texts) == read
 
 
 def test_instruction_sets(nix: Nix) -> None:
@@ -108,28 +183,6 @@ def test_instruction_sets(nix: Nix) -> None:
     with pytest.raises(UserError, match="nearest: avx512"):
         parse_cpu("avx521")
     assert "nearest" in nix.error(".#lib", 'lib: lib.parseCpu "avx521"')
-
-
-# GCC's macro is named otherwise than the kernel's flag.
-MACROS = {"abm": "LZCNT", "bmi1": "BMI"}
-
-
-@pytest.mark.parametrize(
-    "cpu", [cpu for cpu in cpus().values() if "x86_64-linux" in cpu.platforms], ids=lambda cpu: cpu.name
-)
-def test_gcc_takes_the_flags(cpu: Cpu) -> None:
-    output = subprocess.run(
-        ["gcc", *cpu.flags, *cpu.disable, "-dM", "-E", "-"],
-        input="",
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    macros = {line.split()[1] for line in output.splitlines()}
-    for flag in cpu.cpuinfo:
-        assert f"__{MACROS.get(flag, flag.upper().replace('AVX512_', 'AVX512'))}__" in macros
-    for flag in cpu.disable:
-        assert f"__{flag.removeprefix('-mno-').upper()}__" not in macros
 
 
 def test_nearest_is_ordered() -> None:

@@ -11,6 +11,8 @@ from conftest import FLAGSHIP, ROOT, Nix
 
 from pytorch_variants.hardware import cpus, gpus
 from pytorch_variants.names import parse_name
+from pytorch_variants.nix import closure
+from pytorch_variants.nix import rebuilt as rebuild_set
 
 SYSTEM = "x86_64-linux"
 DRV_PATHS = "builtins.mapAttrs (_: package: package.drvPath)"
@@ -29,16 +31,17 @@ def packages(nix: Nix) -> dict[str, str]:
     return found
 
 
-def closure(derivation: str) -> set[str]:
-    """Every derivation that one needs, itself among them."""
-    paths = subprocess.run(
-        ["nix-store", "--query", "--requisites", derivation], capture_output=True, text=True, check=True
-    ).stdout.split()
-    return {path for path in paths if path.endswith(".drv")}
-
-
 def name(path: str) -> str:
     return path.split("-", 1)[1]
+
+
+def torches(derivations: set[str]) -> set[str]:
+    """Those among them that are a torch, stock or a variant."""
+    return {
+        path
+        for path in derivations
+        if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
+    }
 
 
 def test_every_legal_pair_is_there(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
@@ -76,10 +79,7 @@ def test_companions_are_those_of_a_whole_scope(nix: Nix, packages: dict[str, str
 @pytest.mark.parametrize("companion", ["torchvision", "torchaudio"])
 def test_there_is_one_torch(packages: dict[str, str], companion: str) -> None:
     needed = closure(packages[FLAGSHIP.replace("pytorch", companion, 1)])
-    torches = {
-        path for path in needed if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
-    }
-    assert torches == {packages[FLAGSHIP]}
+    assert torches(needed) == {packages[FLAGSHIP]}
 
 
 def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
@@ -88,7 +88,7 @@ def test_the_rebuild_set(nix: Nix, packages: dict[str, str], compiles: bool) -> 
         f".#legacyPackages.{SYSTEM}.pkgs",
         "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
     )
-    rebuilt = closure(packages[FLAGSHIP]) - closure(stock)
+    rebuilt = rebuild_set(packages[FLAGSHIP], stock)
     if compiles:
         assert rebuilt == {packages[FLAGSHIP]}
     else:
@@ -109,7 +109,7 @@ def test_specialising_the_closure(nix: Nix, packages: dict[str, str], compiles: 
         f".#legacyPackages.{SYSTEM}.pkgs",
         "p: (p.python3Packages.torch.override { cudaSupport = true; }).drvPath",
     )
-    names = {name(path) for path in closure(nix.eval(make, call)) - closure(stock)}
+    names = {name(path) for path in rebuild_set(nix.eval(make, call), stock)}
     libraries = ("magma", "nccl", "nvshmem", "gdrcopy")
     for library in libraries:
         assert any(library in found for found in names), library
@@ -132,20 +132,31 @@ def test_another_cuda_moves_the_whole_set(nix: Nix, compiles: bool) -> None:
         assert found["broken"] is False
 
 
-def test_cudnn_is_left_out_where_it_has_dropped_the_gpu(nix: Nix, compiles: bool) -> None:
+def test_another_python(nix: Nix, compiles: bool) -> None:
+    name = FLAGSHIP.replace("pytorch", "pytorch-python312", 1)
+    found = nix.eval(f".#{name}", "p: { inherit (p) python pname drvPath; }")
+    assert found["python"] == "3.12"
+    assert "-python312-" in found["pname"]
     if compiles:
-        assert nix.eval(".#pytorch-sm70-avx2", "p: p.env.USE_CUDNN") == "0"
-        assert nix.eval(".#pytorch-sm90-avx2", "p: p.env ? USE_CUDNN") is False
-    else:
-        assert nix.eval(".#pytorch-sm70-avx2", "p: p.drvAttrs ? USE_CUDNN") is False
+        # It has the interpreter, and no longer all that torch needs for it.
+        assert "no torch for Python 3.11: take one of 3.12, 3.13" in nix.error(
+            f".#{FLAGSHIP.replace('pytorch', 'pytorch-python311', 1)}.drvPath"
+        )
 
 
-def test_avx_is_without_what_needs_more(nix: Nix, compiles: bool) -> None:
-    attributes = "env" if compiles else "drvAttrs"
-    found = nix.eval(
-        ".#pytorch-sm90-avx", f"p: {{ inherit (p.{attributes}) USE_FBGEMM USE_MKLDNN USE_NNPACK; }}"
-    )
-    assert found == {"USE_FBGEMM": "0", "USE_MKLDNN": "0", "USE_NNPACK": "0"}
+def left_out(nix: Nix, variant: str) -> set[str]:
+    """The components of PyTorch that a build is told to do without."""
+    return set(re.findall(r"^ *export USE_(\w+)=0$", nix.eval(f".#{variant}.preConfigure"), re.MULTILINE))
+
+
+def test_cudnn_is_left_out_where_it_has_dropped_the_gpu(nix: Nix, compiles: bool) -> None:
+    # The embedded set's cuDNN, 9.10, is the last that has Volta.
+    assert left_out(nix, "pytorch-sm70-avx2") == ({"CUDNN"} if compiles else set())
+    assert left_out(nix, FLAGSHIP) == set()
+
+
+def test_avx_is_without_what_needs_more(nix: Nix) -> None:
+    assert left_out(nix, "pytorch-sm90-avx") == {"FBGEMM", "MKLDNN", "NNPACK"}
 
 
 def test_illegal_pairs_name_the_nearest_legal_one(nix: Nix, compiles: bool) -> None:
@@ -191,6 +202,21 @@ def test_overlays_replace_torch_for_the_whole_set(nix: Nix, packages: dict[str, 
     }
 
 
+def test_a_consumers_python_has_one_torch(nix: Nix, packages: dict[str, str], compiles: bool) -> None:
+    """With whatever else needs torch, if the package set has it: the embedded one is small."""
+    needed = closure(
+        nix.eval(
+            f".#legacyPackages.{SYSTEM}",
+            f"""p: let pkgs = p.pkgs.extend (p.lib.mkOverlay p.lib.variants.{FLAGSHIP}); in
+              (pkgs.python3.withPackages (ps: [ ps.torch ps.torchvision ]
+                ++ p.pkgs.lib.concatMap (name: if ps ? ${{name}} then [ ps.${{name}} ] else [ ])
+                  [ "transformers" "accelerate" "torchmetrics" ])).drvPath""",
+        )
+    )
+    assert torches(needed) == {packages[FLAGSHIP]}
+    assert any("-transformers-" in path for path in needed) == compiles
+
+
 def test_a_nixpkgs_that_cannot(nix: Nix) -> None:
     make = f".#legacyPackages.{SYSTEM}"
     for change, way_out in (
@@ -206,6 +232,29 @@ def test_a_nixpkgs_that_cannot(nix: Nix) -> None:
       python3 = p.pkgs.python3 // { pkgs = removeAttrs p.pkgs.python3.pkgs [ "torch" "pytorch" ]; };
     }; }).drvPath"""
     assert "no torch in python3Packages" in nix.error(make, without)
+
+
+def test_a_recipe_of_earlier_years(nix: Nix) -> None:
+    """Plain attributes for the environment, no env, no structured attributes, as nixpkgs had until 2025."""
+    found = nix.eval(
+        f".#legacyPackages.{SYSTEM}",
+        """p: let
+          recipe = { gpuTargets ? [ ], cudaSupport ? false }: p.pkgs.stdenv.mkDerivation {
+            pname = "torch";
+            version = "2.1.2";
+            USE_MKLDNN = "1";
+            buildCommand = "touch $out";
+            meta = { };
+            preConfigure = "export TORCH_CUDA_ARCH_LIST=${builtins.concatStringsSep ";" gpuTargets}\n";
+          };
+          torch = p.pkgs.lib.makeOverridable recipe { };
+          python3 = p.pkgs.python3 // { pkgs = p.pkgs.python3.pkgs // { inherit torch; }; };
+          variant = p.mkPytorchVariant { gpu = "H100"; cpu = "avx"; pkgs = p.pkgs // { inherit python3; }; };
+        in { inherit (variant) drvPath preConfigure; }""",
+    )
+    assert found["drvPath"].endswith("-2.1.2.drv")
+    assert "TORCH_CUDA_ARCH_LIST=9.0" in found["preConfigure"]
+    assert "export USE_MKLDNN=0" in found["preConfigure"]
 
 
 def test_the_template_works_as_it_stands(nix: Nix, tmp_path: Path, packages: dict[str, str]) -> None:
@@ -225,8 +274,4 @@ def test_the_template_works_as_it_stands(nix: Nix, tmp_path: Path, packages: dic
         env=nix.environment(),
     )
     assert result.returncode == 0, result.stderr
-    needed = closure(json.loads(result.stdout))
-    torches = {
-        path for path in needed if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
-    }
-    assert torches == {packages[FLAGSHIP]}
+    assert torches(closure(json.loads(result.stdout))) == {packages[FLAGSHIP]}

@@ -97,9 +97,22 @@ def test_a_gpu_that_the_wheel_lacks(embedded: Nix) -> None:
     assert len(error.splitlines()) == 1
 
 
+def test_a_gpu_that_runs_an_earlier_ones_code(embedded: Nix) -> None:
+    error = embedded.error(".#pytorch-sm89-avx2.drvPath")
+    assert error.endswith("nearest that works here: pytorch-sm86-avx2, whose code sm89 runs")
+
+
 def test_a_cuda_that_is_not_there(nix: Nix) -> None:
     error = nix.error(MAKE, 'make: (make { gpu = "sm90"; cpu = "avx2"; cuda = "11.0"; }).drvPath')
     assert error.startswith("this nixpkgs has no CUDA 11.0: take one of 1")
+
+
+def test_a_python_that_has_no_torch(nix: Nix) -> None:
+    for python in ("3.6", "3.77"):
+        call = f'make: (make {{ gpu = "sm90"; cpu = "avx2"; python = "{python}"; }}).drvPath'
+        assert nix.error(MAKE, call).startswith(
+            f"this nixpkgs has no torch for Python {python}: take one of 3.1"
+        )
 
 
 def test_nearest_cuda(nix: Nix) -> None:
@@ -112,3 +125,33 @@ def test_nearest_cuda(nix: Nix) -> None:
     ):
         call = f'lib.nearestCuda lib.hardware.gpus.{gpu} "{preferred}" {releases}'
         assert nix.lib(call) == expected
+
+
+def test_checks_are_those_that_one_place_lists(nix: Nix) -> None:
+    assert nix.eval(f".#checks.{SYSTEM}", "builtins.attrNames") == [f"verify-{FLAGSHIP}"]
+    check = nix.eval(f".#checks.{SYSTEM}.verify-{FLAGSHIP}.drvPath")
+    assert check == nix.eval(f".#{FLAGSHIP}.tests.verify.drvPath")
+
+
+def test_a_consumer_lists_its_own_checks(nix: Nix) -> None:
+    names = nix.lib(
+        """builtins.attrNames (lib.mkChecks {
+          variants = { a.tests = { verify = 1; gpu = 2; }; b.tests = { verify = 3; gpu = 4; }; };
+          gpu = true;
+        })"""
+    )
+    assert names == ["gpu-a", "gpu-b", "verify-a", "verify-b"]
+
+
+def test_gpu_tests_want_a_builder_with_a_gpu(nix: Nix) -> None:
+    found = nix.eval(f".#{FLAGSHIP}.tests.gpu.drvAttrs", "a: a.requiredSystemFeatures or null")
+    assert found == ["cuda"]
+
+
+def test_every_variant_has_a_program_that_verifies_it(nix: Nix) -> None:
+    apps = nix.eval(f".#apps.{SYSTEM}", "builtins.mapAttrs (_: app: app.type)")
+    assert set(apps.values()) == {"app"}
+    assert {"verify", f"verify-{FLAGSHIP}"} <= set(apps)
+    variants = nix.eval(f".#packages.{SYSTEM}", "builtins.attrNames")
+    torches = {name for name in variants if name.startswith("pytorch-")}
+    assert set(apps) == {"verify", *(f"verify-{name}" for name in torches)}

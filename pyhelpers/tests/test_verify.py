@@ -1,18 +1,18 @@
 """The static verification over a real build, and over that build made wrong."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from conftest import FLAGSHIP
+import jsonschema
+from conftest import FLAGSHIP, Nix
+from test_report import SCHEMA
 
 from pytorch_variants.names import parse_name
 from pytorch_variants.report import from_json, to_json
 from pytorch_variants.verify import verify
+from pytorch_variants.verify_runtime import verify_runtime
 
 ORIGIN = "official wheel, retargeted"
 
@@ -32,28 +32,6 @@ def wrong(environment: Path, variant: str = FLAGSHIP, origin: str = ORIGIN) -> d
     return {row.check: f"{row.expected} | {row.found}" for row in findings if row.status == "wrong"}
 
 
-@pytest.fixture
-def copy(environment: Path, tmp_path: Path) -> Path:
-    """A copy of the environment whose files may be replaced: links to the same packages."""
-    shutil.copytree(environment, tmp_path / "env", symlinks=True)
-    for directory, _, _ in os.walk(tmp_path / "env"):
-        Path(directory).chmod(0o755)
-    return tmp_path / "env"
-
-
-def library(environment: Path, name: str = "libtorch_cuda.so") -> Path:
-    [found] = environment.glob(f"lib/python3*/site-packages/torch/lib/{name}")
-    return found
-
-
-def own_file(path: Path) -> Path:
-    """Put a file of one's own in place of a link."""
-    content = path.resolve()
-    path.unlink()
-    shutil.copyfile(content, path)
-    return path
-
-
 def test_the_right_build_passes(environment: Path) -> None:
     report = verify(environment, parse_name(FLAGSHIP), ORIGIN)
     assert report.passed
@@ -68,51 +46,61 @@ def test_another_architecture(environment: Path) -> None:
     assert found["architecture flags"] == "sm_80 | sm_90"
 
 
-def test_an_architecture_is_missing(environment: Path) -> None:
-    assert wrong(environment, "pytorch-sm80-sm90-avx512")["GPU code"] == "sm_80 sm_90 | sm_90"
-
-
 def test_another_cuda_or_python(environment: Path) -> None:
     found = wrong(environment, "pytorch-python313-cuda12_9-sm90-avx512")
     assert found == {"Python": "3.13 | 3.11", "CUDA version": "12.9 | 12.8"}
 
 
-def test_a_cuda_build_named_cpu(environment: Path) -> None:
-    assert {"GPU code", "CUDA build", "CUDA version"} <= set(wrong(environment, "pytorch-cpu-avx512"))
+def test_the_companions_pass_beside_it(embedded: Nix) -> None:
+    report = from_json((embedded.build(f".#{FLAGSHIP}.tests.companions") / "report.json").read_text())
+    assert report.passed
+    rows = {(row.check, row.where.split(",")[0]) for row in report.findings if row.status == "ok"}
+    assert {("companion", "torchvision"), ("companion", "torchaudio")} <= rows
 
 
-def test_flags_that_a_compiled_build_lacks(environment: Path) -> None:
-    assert "without -mavx512f" in wrong(environment, origin="compiled from source")["CPU flags"]
+def test_the_runtime_part_without_a_gpu(environment: Path) -> None:
+    """A build without CUDA is tried on the CPU; one with CUDA cannot be tried on a machine without a GPU."""
+    right = command("verify", environment, "--variant", "pytorch-cpu-avx2", "--runtime", "--json")
+    assert right.returncode == 0, right.stdout
+    rows = {row["check"]: row for row in json.loads(right.stdout)["findings"]}
+    assert {"matmul fp32", "conv2d", "attention", "sort", "svdvals", "random numbers"} <= set(rows)
+    assert rows["sort"]["expected"] == "equal to float64"
+    other = command("verify", environment, "--variant", FLAGSHIP, "--runtime")
+    assert other.returncode == 2
+    assert other.stderr.startswith("pytorch-variants: no GPU to check on: ")
+    assert len(other.stderr.splitlines()) == 1
 
 
-def test_a_library_without_gpu_code(copy: Path) -> None:
-    main = library(copy)
-    main.unlink()
-    main.symlink_to(library(copy, "libtorch_cpu.so").resolve())
-    assert wrong(copy)["CUDA build"] == "yes | no"
-
-
-def test_a_truncated_library(copy: Path) -> None:
-    linalg = own_file(library(copy, "libtorch_cuda_linalg.so"))
-    os.truncate(linalg, linalg.stat().st_size // 2)
-    assert "truncated" in wrong(copy)["GPU code"]
-
-
-def test_an_empty_library(copy: Path) -> None:
-    os.truncate(own_file(library(copy, "libtorch_cuda_linalg.so")), 0)
-    assert "empty" in wrong(copy)["GPU code"]
-
-
-def test_a_torch_that_does_not_import(copy: Path) -> None:
-    library(copy, "libc10.so").unlink()
-    assert "libc10.so" in wrong(copy)["import torch"]
+def test_a_wrong_result_is_a_finding(environment: Path, tmp_path: Path) -> None:
+    """A torch whose softmax is a little off, as a miscompiled kernel would make it."""
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    patch = """
+import sys, torch
+right = torch.softmax
+torch.softmax = lambda x, dim: right(x, dim) * (1.01 if x.dtype == torch.float32 else 1)
+"""
+    (tmp_path / "patch.py").write_text(patch)
+    launch = f"exec(open({str(tmp_path / 'patch.py')!r}).read()); "
+    python.write_text(
+        f"""#!{sys.executable}
+import subprocess, sys
+arguments = sys.argv[1:]
+place = arguments.index("-c") + 1
+arguments[place] = {launch!r} + arguments[place]
+sys.exit(subprocess.run([{str(environment / "bin" / "python")!r}, *arguments]).returncode)
+"""
+    )
+    python.chmod(0o755)
+    report = verify_runtime(tmp_path, parse_name("pytorch-cpu-avx2"), ORIGIN)
+    assert [row.check for row in report.findings if row.status == "wrong"] == ["softmax"]
 
 
 def test_exit_codes_and_forms(environment: Path, tmp_path: Path) -> None:
     right = command("verify", environment, "--variant", FLAGSHIP, "--origin", ORIGIN, "--json")
     assert right.returncode == 0
     assert json.loads(right.stdout)["passed"] is True
-    assert json.loads(right.stdout)["schema"] == 1
+    jsonschema.validate(json.loads(right.stdout), SCHEMA)
     assert command("verify", environment, "--variant", "pytorch-sm80-avx2").returncode == 1
     for arguments in (
         (tmp_path, "--variant", FLAGSHIP),

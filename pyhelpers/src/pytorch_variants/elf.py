@@ -22,8 +22,9 @@ RELA = struct.Struct("<QQq")
 _DYNAMIC = struct.Struct("<qQ")
 
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR = 1, 2, 4, 6
-SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_DYNSYM = 2, 4, 8, 11
-SHF_ALLOC = 2
+SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_DYNSYM = 1, 2, 4, 8, 11
+SHF_ALLOC, SHF_EXECINSTR = 2, 4
+STT_OBJECT, STT_FUNC = 1, 2
 DT_NEEDED, DT_STRTAB, DT_SONAME, DT_RPATH, DT_RUNPATH = 1, 5, 14, 15, 29
 
 MACHINES = {62: "x86_64", 183: "aarch64"}
@@ -62,6 +63,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Symbol:
+    """A named piece of the program: `kind` is STT_*; `local` if no other file can see it."""
+
+    name: str
+    kind: int
+    local: bool
+    section: int
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Elf:
     """A parsed file. `data` is the file itself: it is read again on demand, never copied."""
 
@@ -88,6 +101,34 @@ class Elf:
             if segment.type == PT_LOAD and 0 <= address - segment.address < segment.file_size:
                 return address - segment.address + segment.offset
         raise ElfError(f"address {address:#x} is in no loaded segment")
+
+    def contents(self, section: Section) -> memoryview:
+        """The bytes of a section; none if the file has its header alone."""
+        size = 0 if section.type == SHT_NOBITS else section.size
+        return self.data[section.offset : section.offset + size]
+
+    def find(self, wanted: bytes, start: int, end: int) -> int:
+        """Where in the file these bytes are first found between two places; -1 if they are not."""
+        whole = self.data.obj
+        if isinstance(whole, mmap.mmap | bytes) and len(whole) == len(self.data):
+            return whole.find(wanted, start, end)
+        found = bytes(self.data[start:end]).find(wanted)
+        return found if found < 0 else start + found
+
+    def symbols(self, type_: int, most: int | None = None) -> Iterator[Symbol]:
+        """The symbols of the table of this type, SHT_SYMTAB or SHT_DYNSYM, in its order.
+
+        With `most`, about so many of them, spread evenly over the table. Raises ElfError.
+        """
+        table = next((section for section in self.sections if section.type == type_), None)
+        if table is None or table.link >= len(self.sections):
+            return
+        rows, names = self.contents(table), self.contents(self.sections[table.link])
+        count = len(rows) // SYMBOL.size
+        step = max(1, count // most) if most else 1
+        for index in range(0, count, step):
+            name, info, _, section, address, size = SYMBOL.unpack_from(rows, index * SYMBOL.size)
+            yield Symbol(_string(names, name), info & 15, not info >> 4, section, address, size)
 
     def forget(self) -> None:
         """Give back the pages read so far: those of a mapped file count as this process's memory."""

@@ -10,13 +10,15 @@ fatbinary_section.h and fatBinary.h; the entry's fields are those that `cuobjdum
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytorch_variants.elf import SHT_NOBITS, Elf, Section
+from pytorch_variants.elf import SHF_EXECINSTR, SHT_NOBITS, SHT_PROGBITS, Elf, Section
 from pytorch_variants.errors import UserError
 
 SECTION_NAME = ".nv_fatbin"
+RELOCATABLE_SECTION_NAME = "__nv_relfatbin"
 WRAPPER_SECTION_NAME = ".nvFatBinSegment"
 
 CONTAINER = struct.Struct("<IHHQ")  # magic, version, header size, payload size
@@ -26,6 +28,7 @@ _ENTRY = struct.Struct("<HHIQ12xI8xQ")
 _ENTRY_HEADER = 64  # the least that has been seen; options may follow
 WRAPPER = struct.Struct("<IIQQ")  # magic, version, address of the container, address of linked code
 _WRAPPER_MAGIC = 0x466243B1
+POINTER = 8  # where in a wrapper the container's address is
 
 _KINDS: dict[int, Literal["cubin", "ptx"]] = {1: "ptx", 2: "cubin"}
 _COMPRESSED = 0x2000 | 0x8000  # LZ4, Zstandard
@@ -34,6 +37,8 @@ _SUFFIX_BITS = 0x300000
 
 # A linker pads between the containers of two objects to the section's alignment, never by more.
 _MOST_PADDING = 4096
+# Four bytes can be the magic number by chance.
+_MOST_ELSEWHERE = 100
 
 
 class FatbinError(UserError):
@@ -91,7 +96,7 @@ class Wrapper:
     @property
     def pointer_offset(self) -> int:
         """Where in the file the container's address stands."""
-        return self.offset + 8
+        return self.offset + POINTER
 
 
 def _section(elf: Elf, name: str) -> Section | None:
@@ -150,13 +155,38 @@ def _containers(elf: Elf, section: Section) -> Iterator[Container]:
         elf.forget()
 
 
-def read_fatbins(elf: Elf) -> tuple[Container, ...]:
+def read_fatbins(elf: Elf, name: str = SECTION_NAME) -> tuple[Container, ...]:
     """The containers of a library, in the file's order; none if it has no GPU code.
 
-    Only headers are read. Raises FatbinError where the section is not whole and well-formed.
+    With RELOCATABLE_SECTION_NAME, those that only the device linker reads: no program loads them. Only
+    headers are read. Raises FatbinError where the section is not whole and well-formed.
     """
-    section = _section(elf, SECTION_NAME)
+    section = _section(elf, name)
     return tuple(_containers(elf, section)) if section else ()
+
+
+def find_elsewhere(elf: Elf) -> Iterator[tuple[str, Container]]:
+    """The first container of each section where nvcc puts none, with its name: the runtime loads these too.
+
+    Raises FatbinError on a section that is full of what looks like containers and is none.
+    """
+    magic = _CONTAINER_MAGIC.to_bytes(4, "little")
+    for section in elf.sections:
+        if section.flags & SHF_EXECINSTR or section.name in (SECTION_NAME, RELOCATABLE_SECTION_NAME):
+            continue
+        if section.type != SHT_PROGBITS:
+            continue
+        place, end = section.offset - 1, section.offset + section.size
+        for _ in range(_MOST_ELSEWHERE):
+            place = elf.find(magic, place + 1, end)
+            if place < 0:
+                break
+            with suppress(FatbinError):
+                yield section.name, next(_containers(elf, replace(section, offset=place, size=end - place)))
+                break
+        else:
+            raise FatbinError(f"{section.name} has more than {_MOST_ELSEWHERE} damaged fat binaries")
+        elf.forget()
 
 
 def read_wrappers(elf: Elf) -> tuple[Wrapper, ...]:

@@ -3,7 +3,8 @@
 import difflib
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,7 +21,8 @@ class Gpu:
 
     `name` is the part of a package's name ("sm90", "sm90a"), `capability` the compute capability
     ("9.0"), `target` what nixpkgs and PyTorch are handed ("9.0", "9.0a", "9.0+PTX"). Version bounds are
-    "major.minor" texts, None where support has not ended.
+    "major.minor" texts, None where support has not ended. `notes` has, by product, what people get wrong
+    about it.
     """
 
     name: str
@@ -33,11 +35,17 @@ class Gpu:
     cuda_max: str | None
     cudnn_max: str | None
     pytorch_min: str
+    notes: Mapping[str, str] = field(hash=False)
 
     @property
     def number(self) -> int:
         """The capability as nvcc writes it: 90 for 9.0."""
         return int(self.capability.replace(".", ""))
+
+    @property
+    def is_jetson(self) -> bool:
+        """Whether it is a part of NVIDIA's modules, whose GPUs run no other's code and have other drivers."""
+        return any(product.startswith("Jetson") for product in self.products)
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ def gpus() -> dict[str, Gpu]:
             cuda_max=entry["cuda"].get("max"),
             cudnn_max=entry.get("cudnn", {}).get("max"),
             pytorch_min=entry["pytorch"]["min"],
+            notes=entry.get("notes", {}),
         )
         for name, entry in _table()["gpu"].items()
     }
@@ -105,14 +114,114 @@ def cpus() -> dict[str, Cpu]:
     }
 
 
-def nearest(text: str, candidates: list[str], count: int = 3) -> list[str]:
-    """The candidates that are spelled most like a text, nearest first."""
-    by_lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
-    return [by_lower[match] for match in difflib.get_close_matches(text.lower(), by_lower, count, 0)]
+def products() -> dict[str, Gpu]:
+    """The architecture of every product of the table."""
+    return {product: gpu for gpu in gpus().values() for product in gpu.products}
+
+
+@cache
+def driver_floors() -> dict[str, str]:
+    """The first Linux driver that runs the programs of each CUDA major: {"12": "525", ...}.
+
+    Source: the CUDA Toolkit's release notes, minimum driver for minor version compatibility.
+    """
+    return {major: entry["driver"]["min"] for major, entry in _table()["cuda"].items()}
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers of a dotted version, to be compared: (570, 86, 15) of "570.86.15".
+
+    Raises UserError for what is no such version.
+    """
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}", text, re.ASCII):
+        raise UserError(f'"{text}" is no version; write numbers with dots, as in 570.86.15')
+    return tuple(int(part) for part in text.split("."))
 
 
 def _words(text: str) -> str:
-    return f" {re.sub('[-_/()]', ' ', text.lower())} "
+    """The words of a text, as in lib/parseGpu.nix: "NVIDIA H100_80GB" becomes " nvidia h 100 80 gb "."""
+    return f" {' '.join(re.findall('[a-z]+|[0-9]+', text.lower()))} "
+
+
+def _mentions(text: str, part: str) -> bool:
+    return _words(part) in _words(text)
+
+
+def nearest(text: str, candidates: Sequence[str], count: int = 3) -> list[str]:
+    """The candidates of which a text is a part, shortest first, then those that are spelled most like it."""
+    parts = sorted((candidate for candidate in candidates if _mentions(candidate, text)), key=len)
+    by_lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
+    alike = difflib.get_close_matches(text.lower(), by_lower, count, 0)
+    return list(dict.fromkeys([*parts, *(by_lower[name] for name in alike)]))[:count]
+
+
+def generation(gpu: Gpu) -> str:
+    """What people call its architecture: "Ada" for Ada Lovelace."""
+    return gpu.architecture.split()[0]
+
+
+def find_product(text: str) -> tuple[str, Gpu] | None:
+    """The product that a text names, and its architecture.
+
+    >>> find_product("NVIDIA RTX 6000 Ada Generation")[0]
+    'RTX 6000 Ada'
+
+    None if it names none, or one of another generation than it says. Raises UserError if it names several.
+    """
+    generations = {name for name in map(generation, gpus().values()) if _mentions(text, name)}
+    found = {
+        product: gpu
+        for product, gpu in products().items()
+        if _mentions(text, product) and generations <= {generation(gpu)}
+    }
+    if not found:
+        return None
+    # "RTX 6000 Ada" is the longer name, so no "RTX 6000".
+    longest = max(found, key=len)
+    others = [
+        product for product, gpu in found.items() if gpu != found[longest] and not _mentions(longest, product)
+    ]
+    if others:
+        names = ", ".join(f"{product} ({found[product].name})" for product in (longest, *others))
+        raise UserError(f'"{text}" names several: {names}; write one of them')
+    return longest, found[longest]
+
+
+def read_capability(text: str) -> tuple[str, str] | None:
+    """The compute capability that a text writes as a number, and its suffix, whether the table has it or not.
+
+    >>> read_capability("sm_90a")
+    ('9.0', 'a')
+    """
+    number = re.fullmatch(
+        r"(?:(?:sm_?|compute_?)?([0-9]{1,2})([0-9])|([0-9]{1,2})\.([0-9]))([af]?)(\+ptx)?",
+        text.lower(),
+        re.ASCII,
+    )
+    if number is None:
+        return None
+    major, minor = number[1] or number[3], number[2] or number[4]
+    return f"{major}.{minor}", number[5] + ("+PTX" if number[6] else "")
+
+
+def match_gpu(text: str) -> Gpu | None:
+    """As `parse_gpu`, and None for what is in no spelling a GPU of the table."""
+    number = read_capability(text)
+    if number is None:
+        product = find_product(text)
+        return product[1] if product else None
+    capability, suffix = number
+    gpu = next((gpu for gpu in gpus().values() if gpu.capability == capability), None)
+    if gpu is None:
+        return None
+    specific = suffix.removesuffix("+PTX")
+    floor = _SUFFIX_FLOOR[specific]
+    if gpu.number < floor:
+        raise UserError(
+            f'"{text}": only compute capability {floor // 10}.{floor % 10} and later have '
+            f"{specific}-specific code; write {gpu.name}"
+        )
+    return replace(gpu, name=gpu.name + specific, target=gpu.capability + suffix)
 
 
 def parse_gpu(text: str) -> Gpu:
@@ -123,44 +232,24 @@ def parse_gpu(text: str) -> Gpu:
     >>> parse_gpu("sm_90a").name
     'sm90a'
 
-    Raises UserError, which names the nearest candidates.
+    Raises UserError, which names the nearest candidates, or all that the text could mean.
     """
-    number = re.fullmatch(
-        r"(?:(?:sm_?|compute_?)?([0-9]{2,3})|([0-9]{1,2})\.([0-9]))([af]?)(\+ptx)?",
-        text.lower(),
-        re.ASCII,
-    )
-    if number is None:
-        products = {
-            product: gpu
-            for gpu in gpus().values()
-            for product in gpu.products
-            if _words(product) in _words(text)
-        }
-        # The longest product name wins: "RTX 6000 Ada" is not an "RTX 6000".
-        found = products[max(products, key=len)] if products else None
-        suffix, ptx = "", None
-    else:
-        undotted, major, digit, suffix, ptx = number.groups()
-        wanted = f"{undotted[:-1]}.{undotted[-1]}" if undotted else f"{major}.{digit}"
-        found = next((gpu for gpu in gpus().values() if gpu.capability == wanted), None)
-    if found is None:
-        known = [*gpus(), *(product for gpu in gpus().values() for product in gpu.products)]
+    gpu = match_gpu(text)
+    if gpu is None:
         raise UserError(
             f'"{text}" is no GPU architecture or product in the hardware table; '
-            f"nearest: {', '.join(nearest(text, known))}"
+            f"nearest: {', '.join(nearest(text, [*gpus(), *products()]))}"
         )
-    if found.number < _SUFFIX_FLOOR[suffix]:
-        floor = _SUFFIX_FLOOR[suffix]
-        raise UserError(
-            f'"{text}": only compute capability {floor // 10}.{floor % 10} and later have '
-            f"{suffix}-specific code; write {found.name}"
-        )
-    return replace(
-        found,
-        name=found.name + suffix,
-        target=found.capability + suffix + ("+PTX" if ptx else ""),
-    )
+    return gpu
+
+
+def match_cpu(text: str) -> Cpu | None:
+    """As `parse_cpu`, and None for what is in no spelling an instruction set of the table."""
+
+    def bare(name: str) -> str:
+        return re.sub("[-_. ]", "", name.lower())
+
+    return next((cpu for cpu in cpus().values() if bare(cpu.name) == bare(text)), None)
 
 
 def parse_cpu(text: str) -> Cpu:
@@ -168,14 +257,10 @@ def parse_cpu(text: str) -> Cpu:
 
     Raises UserError, which names the nearest candidates.
     """
-
-    def bare(name: str) -> str:
-        return re.sub("[-_. ]", "", name.lower())
-
-    for cpu in cpus().values():
-        if bare(cpu.name) == bare(text):
-            return cpu
-    raise UserError(
-        f'"{text}" is no CPU instruction set in the hardware table; '
-        f"nearest: {', '.join(nearest(text, list(cpus())))}"
-    )
+    cpu = match_cpu(text)
+    if cpu is None:
+        raise UserError(
+            f'"{text}" is no CPU instruction set in the hardware table; '
+            f"nearest: {', '.join(nearest(text, list(cpus())))}"
+        )
+    return cpu

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware import Cpu, Gpu, cpus, gpus, nearest, parse_cpu, parse_gpu
@@ -29,16 +30,30 @@ class Variant:
     cpu: Cpu
 
 
-def short_names() -> list[str]:
-    """The short name of every GPU and instruction set that some platform has together."""
-    return [
-        f"pytorch-{gpu}-{cpu.name}"
-        for cpu in cpus().values()
-        for gpu in (
-            "cpu",
-            *(g.name for g in gpus().values() if set(g.platforms) & set(cpu.platforms)),
+@cache
+def variants() -> tuple[Variant, ...]:
+    """Every GPU, and none, with each instruction set that some platform has beside it, by the short name.
+
+    The same as lib/variants.nix: package "pytorch", at most one GPU, Python and CUDA left out.
+    """
+    return tuple(
+        Variant(
+            name=f"pytorch-{gpu.name if gpu else 'cpu'}-{cpu.name}",
+            package="pytorch",
+            python=None,
+            cuda=None,
+            gpus=(gpu,) if gpu else (),
+            cpu=cpu,
         )
-    ]
+        for gpu in (*gpus().values(), None)
+        for cpu in cpus().values()
+        if gpu is None or set(gpu.platforms) & set(cpu.platforms)
+    )
+
+
+def short_names() -> list[str]:
+    """The names of `variants`."""
+    return [variant.name for variant in variants()]
 
 
 def parse_name(name: str) -> Variant:

@@ -1,13 +1,20 @@
-"""The verification report: rows of what was expected, what was found and where; a table or JSON."""
+"""The verification report: rows of what was expected, found and where; a table, JSON or JUnit XML."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 SCHEMA_VERSION = 1
+
+# The origin of a build that is asked for everything; any other is named in the report.
+COMPILED = "compiled from source"
 
 _MARKS = {"ok": "[green]✓[/]", "wrong": "[bold red]✗[/]", "note": "[yellow]•[/]"}
 
@@ -54,6 +61,42 @@ def from_json(text: str) -> Report:
     return Report(data["variant"], data["origin"], tuple(Finding(**row) for row in data["findings"]))
 
 
+# What XML 1.0 has no place for; names in damaged files have all of it.
+_NOT_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def to_junit(report: Report) -> str:
+    """The report for CI servers: a test case per row, notes as its output."""
+    wrong = sum(row.status == "wrong" for row in report.findings)
+    suite = Element(
+        "testsuite", name=report.variant, tests=str(len(report.findings)), failures=str(wrong), errors="0"
+    )
+    SubElement(SubElement(suite, "properties"), "property", name="origin", value=_xml(report.origin))
+    for row in report.findings:
+        name = _xml(f"{row.check}: {row.where}" if row.where else row.check)
+        case = SubElement(suite, "testcase", classname=report.variant, name=name)
+        message = _xml(f"expected {row.expected}, found {row.found}")
+        if row.status == "wrong":
+            SubElement(case, "failure", message=message).text = f"{message}\n{_xml(row.where)}"
+        elif row.status == "note":
+            SubElement(case, "system-out").text = _xml(row.found)
+    indent(suite)
+    return tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def write(report: Report, directory: Path) -> None:
+    """The report in all its forms: report.json, report.txt and report.xml."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "report.json").write_text(to_json(report) + "\n", encoding="utf-8")
+    (directory / "report.xml").write_text(to_junit(report), encoding="utf-8")
+    with (directory / "report.txt").open("w", encoding="utf-8") as file:
+        print_table(report, Console(file=file, width=130))
+
+
 def print_table(report: Report, console: Console) -> None:
     """The report for people."""
     table = Table(title=report.variant, caption=report.origin, title_justify="left", expand=False)
@@ -61,7 +104,8 @@ def print_table(report: Report, console: Console) -> None:
     for title in ("check", "expected", "found", "where"):
         table.add_column(title, overflow="fold")
     for row in report.findings:
-        table.add_row(_MARKS[row.status], row.check, row.expected, row.found, row.where)
+        texts = (Text(text) for text in (row.check, row.expected, row.found, row.where))
+        table.add_row(_MARKS[row.status], *texts)
     console.print(table)
     wrong = sum(row.status == "wrong" for row in report.findings)
     if report.passed:

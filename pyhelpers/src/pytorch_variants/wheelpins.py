@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from pytorch_variants.errors import UserError
+from pytorch_variants.files import read_json, replace_text
 from pytorch_variants.retarget import architectures
 
 # glibc 2.28 is that of PyTorch's own build machines; older tags are what NVIDIA's wheels still carry.
@@ -69,19 +70,30 @@ def _pin(item: Mapping[str, Any], installed: Sequence[str], minor: int) -> dict[
     }
 
 
-def resolve(requirements: Sequence[str], minor: int) -> dict[str, dict[str, Any]]:
-    """Pin the requirements and all that they need for CPython 3.<minor>, by canonical name.
-
-    Each pin has the version, the wheel's file name, its SHA-256 (hex), its size in bytes and the names
-    of the pinned packages that it requires. Raises UserError with pip's own last line.
-    """
+def _report(*arguments: str) -> dict[str, Mapping[str, Any]]:
+    """What pip would install, by canonical name."""
     report = json.loads(
         _pip(
             *("install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"),
-            *("--target", "unused", *_target(minor), *requirements),
+            *("--target", "unused", *arguments),
         )
     )
-    items = {canonicalize_name(item["metadata"]["name"]): item for item in report["install"]}
+    return {canonicalize_name(item["metadata"]["name"]): item for item in report["install"]}
+
+
+def resolve(
+    requirements: Sequence[str], minor: int, sources: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Pin the requirements and all that they need for CPython 3.<minor>, by canonical name.
+
+    `sources` are projects that publish no wheel and need nothing else: their source is pinned. Each pin
+    has the version, the file's name, its SHA-256 (hex), its size in bytes and the names of the pinned
+    packages that it requires. Raises UserError with pip's own last line.
+    """
+    items = _report(*_target(minor), *requirements)
+    for source in sources:
+        # Pip takes sources for its own Python alone, or without what they need.
+        items |= _report("--no-deps", "--no-binary", Requirement(source).name, source)
     return {name: _pin(items[name], list(items), minor) for name in sorted(items)}
 
 
@@ -99,25 +111,72 @@ def gpu_targets(torch_pin: Mapping[str, Any], minor: int) -> list[str]:
         return [f"{arch // 10}.{arch % 10}" for arch in architectures(Path(scratch) / "torch")]
 
 
-def update(path: Path) -> None:
-    """Pin anew what the file's "requirements" ask for, in place.
+def _is_pin(pin: object) -> bool:
+    match pin:
+        case {"version": str(), "file": str(), "sha256": str(), "size": int(), "requires": list(requires)}:
+            return all(isinstance(name, str) for name in requires)
+    return False
 
-    Raises UserError where pip cannot resolve them; the file is then as it was.
+
+def _is_environment(wheels: object) -> bool:
+    return isinstance(wheels, dict) and "torch" in wheels and all(map(_is_pin, wheels.values()))
+
+
+def _are_pins(data: object) -> bool:
+    match data:
+        case {
+            "requirements": list(requirements),
+            "sources": list(sources),
+            "cuda": str(),
+            "gpuTargets": list(),
+            "pythons": dict(pythons),
+        }:
+            return bool(pythons) and all(
+                [
+                    *(isinstance(text, str) for text in (*requirements, *sources)),
+                    *(re.fullmatch("python3[0-9]+", name) for name in pythons),
+                    *(_is_environment(wheels) for wheels in pythons.values()),
+                ]
+            )
+    return False
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The pins that the file holds, each field of its type. Raises UserError if it does not, and OSError."""
+    data = read_json(path)
+    try:
+        if _are_pins(data):
+            for text in (*data["requirements"], *data["sources"]):
+                Requirement(text)
+            return dict(data)
+        problem = "not the pins of wheels"
+    except InvalidRequirement:
+        problem = f"{text!r} is no requirement"
+    raise UserError(f"{path}: {problem}; restore it (git checkout)")
+
+
+def renewed(pins: Mapping[str, Any]) -> dict[str, Any]:
+    """Pin anew what "requirements" and "sources" ask for. Needs the network.
+
+    Raises UserError where pip cannot resolve them.
     """
-    pins = json.loads(path.read_text())
+    requirements, sources = pins["requirements"], pins["sources"]
     minors = [int(name.removeprefix("python3")) for name in pins["pythons"]]
-    pythons = {f"python3{minor}": resolve(pins["requirements"], minor) for minor in minors}
+    pythons = {f"python3{minor}": resolve(requirements, minor, sources) for minor in minors}
     first = minors[0]
-    wheels = pythons[f"python3{first}"]
+    wheels, old = pythons[f"python3{first}"], pins["pythons"][f"python3{first}"]
     [runtime] = (name for name in wheels if re.fullmatch("nvidia-cuda-runtime(-cu12)?", name))
-    pins = {
-        "requirements": pins["requirements"],
+    # To read them takes the whole wheel.
+    same = wheels["torch"]["sha256"] == old["torch"]["sha256"]
+    return {
+        "requirements": requirements,
+        "sources": sources,
         "cuda": ".".join(wheels[runtime]["version"].split(".")[:2]),
-        "gpuTargets": gpu_targets(wheels["torch"], first),
+        "gpuTargets": pins["gpuTargets"] if same else gpu_targets(wheels["torch"], first),
         "pythons": pythons,
     }
-    path.write_text(json.dumps(pins, indent=2) + "\n")
 
 
-if __name__ == "__main__":
-    update(Path(sys.argv[1]))
+def write(path: Path, pins: Mapping[str, Any]) -> None:
+    """Give the file other pins; it holds the old ones or the new ones at any moment. Raises OSError."""
+    replace_text(path, json.dumps(pins, indent=2) + "\n")

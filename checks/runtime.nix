@@ -1,0 +1,20 @@
+{
+  runCommand,
+  pytorch-variants-cli,
+  variant,
+}:
+
+# A program that verifies the variant on the GPU of the machine that it runs on.
+runCommand "verify-${variant.pname}"
+  {
+    meta.mainProgram = "verify-${variant.pname}";
+  }
+  ''
+    mkdir -p "$out/bin"
+    cat >"$out/bin/verify-${variant.pname}" <<'SCRIPT'
+    #!/bin/sh
+    exec ${pytorch-variants-cli}/bin/pytorch-variants verify ${variant.environment} \
+      --variant ${variant.pname} --origin '${variant.origin or "compiled from source"}' --runtime "$@"
+    SCRIPT
+    chmod +x "$out/bin/verify-${variant.pname}"
+  ''

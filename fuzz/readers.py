@@ -1,0 +1,70 @@
+"""Fuzz the readers of ELF files, fat binaries and instructions with Atheris.
+
+    pip install atheris -e pyhelpers
+    python fuzz/readers.py -max_total_time=60 -rss_limit_mb=512 -timeout=5 -dict=fuzz/readers.dict \\
+        NEW fuzz/corpus
+
+Whatever the bytes are, the readers have to end, in bounded memory, with a result or with their own errors.
+Inputs that reach new code go to the directory NEW; -merge=1 fuzz/corpus NEW keeps those that are worth it.
+"""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports():
+    from pytorch_variants import elf, fatbin, isa, kernels
+
+import capstone
+
+DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+MOST = 1 << 16
+
+
+def read_all(data: bytes) -> None:
+    """Everything that verification reads of a library."""
+    try:
+        parsed = elf.Elf.parse(data)
+    except elf.ElfError:
+        return
+    readers = (
+        lambda: parsed.needed,
+        lambda: parsed.runpath,
+        lambda: parsed.soname,
+        lambda: list(parsed.symbols(elf.SHT_SYMTAB)),
+        lambda: list(parsed.symbols(elf.SHT_DYNSYM, 10)),
+        lambda: fatbin.read_fatbins(parsed),
+        lambda: fatbin.read_fatbins(parsed, fatbin.RELOCATABLE_SECTION_NAME),
+        lambda: fatbin.read_wrappers(parsed),
+        lambda: list(fatbin.find_elsewhere(parsed)),
+        lambda: fatbin.summarise(parsed),
+        lambda: kernels.linked_containers(parsed, "libtorch_cuda.so"),
+    )
+    for read in readers:
+        try:
+            read()
+        except (elf.ElfError, fatbin.FatbinError) as error:
+            assert "\n" not in str(error)
+
+
+def read_code(data: bytes) -> None:
+    """Every instruction is inside the code and has an answer."""
+    end = 0
+    for address, instruction, _ in isa.x86_instructions(DECODER, data, 0):
+        assert address == end
+        assert instruction
+        end += len(instruction)
+        isa.x86_feature(instruction)
+    assert end <= len(data)
+    list(isa.arm_features(data))
+
+
+def test_one_input(data: bytes) -> None:
+    """What Atheris calls."""
+    read_all(data)
+    read_code(data[:MOST])
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, test_one_input)
+    atheris.Fuzz()

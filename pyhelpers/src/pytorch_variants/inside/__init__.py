@@ -1,0 +1,1 @@
+"""Programs that the Python of a built environment runs: they import torch and the standard library alone."""

@@ -1,0 +1,322 @@
+"""The command line's frame: errors in one line, streams of every kind, help, start-up without ballast."""
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+from commands import Outcome, call, is_refused, program
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+COMMANDS = ("lookup", "detect", "list", "verify", "retarget")
+ANYTHING = st.text(st.characters(exclude_categories=()))
+
+TEXTS = tomllib.loads(Path(__file__).with_name("bad_inputs.toml").read_text())
+NO_TEXTS = ("\udcff", "a" * 10_000, "5" * 5000)
+BAD = [
+    *(("lookup", "--", text) for text in (*TEXTS["names"], *NO_TEXTS)),
+    *(("detect", f"--gpu={text}") for text in (*TEXTS["names"], *NO_TEXTS)),
+    *(("list", f"--gpu={text}") for text in (*TEXTS["names"], *NO_TEXTS)),
+    *(("list", f"--cpu={text}") for text in (*TEXTS["instruction_sets"], *NO_TEXTS)),
+    *(("detect", "--gpu=H100", f"--driver={text}") for text in (*TEXTS["drivers"], *NO_TEXTS)),
+    *(("detect", f"--driver={text}") for text in (*TEXTS["drivers"], *NO_TEXTS)),
+    *(("list", f"--cuda={text}") for text in (*TEXTS["cudas"], *NO_TEXTS)),
+    *(("list", f"--system={text}") for text in (*TEXTS["systems"], *NO_TEXTS)),
+    *(tuple(line.split()) for line in TEXTS["calls"]),
+    *((text,) for text in ("", *NO_TEXTS)),
+]
+
+
+def test_there_are_enough_bad_inputs() -> None:
+    assert len(set(BAD)) >= 400
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_bad_input_is_refused_in_one_line(command: str) -> None:
+    for arguments in BAD:
+        if arguments[0] == command or arguments[0] not in COMMANDS:
+            assert is_refused(call(*arguments)), (arguments, call(*arguments))
+
+
+def ends_well(outcome: Outcome) -> bool:
+    return is_refused(outcome) or (outcome.code in (0, 1) and not outcome.err)
+
+
+@given(ANYTHING)
+def test_any_text_is_looked_up_or_refused(text: str) -> None:
+    assert ends_well(call("lookup", "--", text))
+
+
+@given(ANYTHING, ANYTHING)
+def test_any_text_is_detected_for_or_refused(gpu: str, driver: str) -> None:
+    assert ends_well(call("detect", f"--gpu={gpu}"))
+    assert ends_well(call("detect", "--gpu=H100", f"--driver={driver}"))
+
+
+@given(ANYTHING, ANYTHING, ANYTHING)
+def test_any_text_is_listed_or_refused(cpu: str, cuda: str, system: str) -> None:
+    assert ends_well(call("list", f"--cpu={cpu}"))
+    assert ends_well(call("list", f"--cuda={cuda}"))
+    assert ends_well(call("list", f"--system={system}"))
+
+
+@given(st.lists(ANYTHING, max_size=4))
+def test_any_arguments_are_taken_or_refused(arguments: list[str]) -> None:
+    # What a completion does is the shell's affair.
+    outcome = call(*arguments)
+    assert ends_well(outcome), outcome
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"\x00" * 4096,
+        b"\xff\xfe\xfa" * 100,
+        b"processor : 0\n",
+        b"model name : x\n",
+        b"flags\n",
+        b"FLAGS : avx avx2\n",
+        b"\x7fELF\x02\x01\x01",
+        b'{"flags": ["avx"]}',
+        "Flags: ävx".encode("latin-1"),
+    ],
+    ids=ascii,
+)
+def test_a_broken_cpuinfo_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_bytes(content)
+    assert is_refused(call("detect", "--cpuinfo", file))
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_cpuinfo_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any-cpuinfo"
+    file.write_bytes(content)
+    assert ends_well(call("detect", "--cpuinfo", file))
+    file.write_bytes(b"model name: \xff\nflags: avx " + content)
+    assert ends_well(call("detect", "--cpuinfo", file))
+
+
+def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for path in (
+        *(
+            tmp_path,
+            tmp_path / "nowhere",
+            tmp_path / "file" / "below",
+            tmp_path / "loop",
+            tmp_path / "dangling",
+        ),
+        # These cannot be read by anybody, root included; the last one has no end.
+        *("/proc/self/mem", "/proc/self/clear_refs", "a" * 5000, "", "/dev/null", "/dev/zero"),
+    ):
+        assert is_refused(call("detect", "--cpuinfo", path)), path
+
+
+def test_files_that_the_other_commands_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = call("retarget", tmp_path / "file", "--gpu", "H100", "--in-place")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "Not a directory" in outcome.err
+
+
+def test_bytes_that_are_no_text() -> None:
+    for arguments in (
+        (b"lookup", b"\xff"),
+        (b"detect", b"--cpuinfo", b"/\xff"),
+        (b"\xfe",),
+        (b"list", b"--cpu=\xff"),
+    ):
+        result = program(*arguments)
+        assert result.returncode == 2
+        assert result.stdout == b""
+        assert result.stderr.count(b"\n") == 1
+        assert rb"\udc" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("list",), ("lookup", *["sm80", "sm90"] * 200), ("list", "--github-matrix"), ("--help",)],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...], unbuffered: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytorch_variants", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    # As of a program that the signal SIGPIPE ended.
+    assert process.wait() == 141
+
+
+@pytest.mark.parametrize("command", ["list", "lookup H100", "list --json", "--help"])
+def test_head_gets_its_line(command: str) -> None:
+    result = subprocess.run(
+        f"{sys.executable} -m pytorch_variants {command} | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.count("\n") == 1
+    assert result.stderr == ""
+
+
+def test_a_full_disk_is_said_in_one_line() -> None:
+    for command in ("list", "lookup H100", "list --json"):
+        result = subprocess.run(
+            f"{sys.executable} -m pytorch_variants {command} >/dev/full",
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 2
+        assert result.stderr == "pytorch-variants: standard output: No space left on device\n"
+
+
+def test_closed_streams() -> None:
+    for command, code in (("lookup H100 >&-", 0), ("list --json >&-", 0), ("lookup H10 2>&-", 2)):
+        result = subprocess.run(
+            f"{sys.executable} -m pytorch_variants {command}", shell=True, capture_output=True, check=False
+        )
+        assert (result.returncode, result.stderr) == (code, b"")
+
+
+def on_terminal(columns: int, *arguments: str, **environment: str) -> str:
+    """What a terminal of some width is sent."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "TERM")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytorch_variants", *arguments],
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        env={**kept, "TERM": "xterm-256color", **environment},
+    )
+    os.close(child)
+    received = b""
+    # The kernel answers EIO when the last writer has gone.
+    while chunk := read(parent):
+        received += chunk
+    os.close(parent)
+    assert process.wait() == 0, received
+    return received.decode().replace("\r\n", "\n")
+
+
+def read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 100, 200])
+def test_lines_fit_the_terminal(columns: int) -> None:
+    for command in (("lookup", "L40S", "avx512"), ("list",)):
+        text = on_terminal(columns, *command, NO_COLOR="1")
+        assert all(len(line) <= max(columns, 32) for line in text.splitlines())
+    matrix = on_terminal(columns, "list", NO_COLOR="1")
+    assert ("✓" in matrix) == (columns >= 100)
+
+
+def test_colours() -> None:
+    assert "\x1b[1m" in on_terminal(80, "lookup", "H100")
+    assert "\x1b[2m" in on_terminal(80, "lookup", "H100")
+    assert "\x1b" not in on_terminal(80, "lookup", "H100", NO_COLOR="1")
+    assert b"\x1b" not in program("lookup", "H100").stdout
+
+
+def test_a_terminal_that_shows_ascii_only() -> None:
+    result = program("detect", "--help", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    assert result.returncode == 0
+    result.stdout.decode("ascii")
+    assert " x " in on_terminal(120, "list", PYTHONIOENCODING="ascii")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_is_a_call_of_the_command(command: str) -> None:
+    outcome = call(command, "--help")
+    assert outcome.code == 0
+    assert f"Example: pytorch-variants {command} " in " ".join(outcome.out.split())
+    assert "--json" in outcome.out or command == "retarget"
+
+
+def test_no_arguments_show_the_help() -> None:
+    assert call() == call("--help")
+    assert all(command in call().out for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("pytorch-variants lo", "lookup"),
+        ("pytorch-variants lookup H1", "H100"),
+        ("pytorch-variants list --cpu amx", "amx"),
+    ],
+)
+def test_shell_completion(line: str, word: str) -> None:
+    result = program(
+        _PYTORCH_VARIANTS_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(line.count(" "))
+    )
+    assert word.encode() in result.stdout.split()
+
+
+def test_no_command_waits_for_what_it_does_not_use() -> None:
+    """rich is for people, NVML and the disassembler are for those commands that ask them."""
+    script = """
+import sys
+from pytorch_variants.cli import run
+assert run(sys.argv[1:]) == 0
+print([name for name in ("rich", "pynvml", "capstone", "packaging", "hypothesis") if name in sys.modules])
+"""
+    for arguments, loaded in (
+        (("list", "--github-matrix"), []),
+        (("lookup", "H100", "--json"), []),
+        (("lookup", "H100"), ["rich"]),
+        (("list",), ["rich"]),
+    ):
+        output = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+        ).stdout
+        assert output.splitlines()[-1] == str(loaded)
+
+
+def test_a_wheel_has_the_hardware_table(tmp_path: Path) -> None:
+    """The table is a link out of the Python project; what pipx installs has the file."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT / "pyhelpers"], check=True)
+    venv.create(tmp_path / "venv")
+    [wheel] = tmp_path.glob("*.whl")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([*pip, "--python", python, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
+    result = subprocess.run(
+        [tmp_path / "venv" / "bin" / "pytorch-variants", "lookup", "H100", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": dependencies},
+    )
+    assert json.loads(result.stdout)["results"][0]["name"] == "sm90"

@@ -1,0 +1,315 @@
+"""Detection of other machines from what they print, and of this one."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import call, is_refused, program
+from conftest import ROOT, Nix
+from cpus import GENERATIONS, Generation
+from test_instruction_sets import compile_with, macro
+
+from pytorch_variants.advice import _driver, advise, fitting
+from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus, find_cpu, parse_cpuinfo, parse_smi
+from pytorch_variants.errors import UserError
+from pytorch_variants.hardware import cpus, driver_floors, gpus
+from pytorch_variants.names import parse_name
+
+# As an H100 machine's nvidia-smi prints it, and a Jetson's.
+SMI = "NVIDIA H100 80GB HBM3, 9.0, 580.159.04\nNVIDIA H100 80GB HBM3, 9.0, 580.159.04\n"
+SMI_JETSON = "Orin (nvgpu), [N/A], [N/A]\n"
+
+
+def cpu(name: str) -> FoundCpu:
+    return parse_cpuinfo(GENERATIONS[name].cpuinfo, name)
+
+
+def named(*gpus: str, driver: str | None = None) -> Gpus:
+    return Gpus(tuple(FoundGpu(gpu) for gpu in gpus), driver, "test")
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_generations(name: str) -> None:
+    sets = [fit.name for fit in fitting(cpu(name))]
+    expected = [best for best in (GENERATIONS[name].best, GENERATIONS[name].second) if best]
+    assert sets[::-1][:2] == expected
+
+
+@pytest.mark.parametrize(
+    "generation", [g for g in GENERATIONS.values() if g.gcc], ids=lambda generation: generation.gcc
+)
+def test_gcc_knows_the_generation_by_the_same_flags(generation: Generation) -> None:
+    machine = parse_cpuinfo(generation.cpuinfo, "test").platform.removesuffix("-linux")
+    output = compile_with(machine, [generation.gcc or ""], "-dM", "-E")
+    macros = {line.split()[1] for line in output.splitlines()}
+    of_table = {
+        flag for one in cpus().values() if f"{machine}-linux" in one.platforms for flag in one.cpuinfo
+    }
+    in_gcc = {flag for flag in of_table if macro(machine, flag) in macros}
+    assert in_gcc == of_table & set(generation.flags.split())
+
+
+def test_every_instruction_set_extends_those_before_it_or_is_another_name() -> None:
+    """So that of the sets which a CPU has the last one is the best."""
+    for platform in ("x86_64-linux", "aarch64-linux"):
+        sets = [one for one in cpus().values() if platform in one.platforms]
+        for earlier, later in pairwise(sets):
+            assert not set(later.cpuinfo) <= set(earlier.cpuinfo)
+
+
+def test_cores_that_differ_share_what_all_have() -> None:
+    mixed = GENERATIONS["Skylake-X"].cpuinfo + "\n" + GENERATIONS["Haswell"].cpuinfo
+    assert fitting(parse_cpuinfo(mixed, "mixed"))[-1].name == "x86-64-v3"
+
+
+def test_the_best_the_second_and_the_reasons() -> None:
+    advice = advise(
+        Gpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 8, "570.86.15", "NVML"), cpu("Sapphire Rapids")
+    )
+    assert advice.variant == "pytorch-sm90-amx"
+    assert advice.second == "pytorch-sm90-avx512bf16"
+    assert advice.command == "nix build .#pytorch-sm90-amx"
+    assert advice.problem is None
+    assert advice.reasons == (
+        "8 x NVIDIA H100 80GB HBM3 is sm90, Hopper 9.0",
+        "Intel(R) Xeon(R) Platinum 8480C has amx; the table has none that asks for more",
+        "driver 570.86.15 runs CUDA 12; CUDA 13 needs driver 580 or later",
+    )
+
+
+def test_a_set_that_is_missing_says_what_it_needs() -> None:
+    reasons = advise(named(), cpu("Graviton3")).reasons
+    assert "CPU implementer 0x41, CPU part 0xd40 has armv8_2; armv9 needs sve2" in reasons
+
+
+@pytest.mark.parametrize(
+    ("gpu", "driver", "found"),
+    [
+        ("H100", None, "CUDA 12 needs driver 525 or later; CUDA 13 needs driver 580 or later"),
+        ("H100", "525.60.13", "driver 525.60.13 runs CUDA 12; CUDA 13 needs driver 580 or later"),
+        ("H100", "580.65.06", "driver 580.65.06 runs CUDA 12 and 13"),
+        ("V100", "580.65.06", "driver 580.65.06 runs CUDA 12"),
+    ],
+)
+def test_drivers(gpu: str, driver: str | None, found: str) -> None:
+    advice = advise(named(gpu, driver=driver), cpu("Zen 2"))
+    assert (advice.reasons[-1], advice.problem) == (found, None)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "driver", "needs"),
+    [
+        ("V100", "470.57.02", "CUDA 12 needs driver 525 or later"),
+        ("H100", "524.99", "CUDA 12 needs driver 525 or later; CUDA 13 needs driver 580 or later"),
+    ],
+)
+def test_a_driver_that_is_too_old_is_a_problem(gpu: str, driver: str, needs: str) -> None:
+    advice = advise(named(gpu, driver=driver), cpu("Zen 2"))
+    assert advice.problem == f"driver {driver} is too old: {needs}"
+
+
+def test_gpus_without_a_common_cuda_are_a_problem() -> None:
+    later = replace(gpus()["sm120"], cuda_min="13.0")
+    assert _driver([gpus()["sm61"], later], "580.65.06") == (
+        "",
+        "no CUDA targets all of sm61, sm120: build for one of them",
+    )
+    # CUDA 12.9 is the last for the one and the first for the other.
+    assert _driver([gpus()["sm61"], gpus()["sm103"]], "580.65.06") == ("driver 580.65.06 runs CUDA 12", None)
+
+
+def test_a_jetson_has_drivers_of_its_own() -> None:
+    advice = advise(named("Orin", driver="36.4"), cpu("Jetson Orin"))
+    assert (advice.variant, advice.problem) == ("pytorch-sm87-armv8_2", None)
+
+
+def test_no_gpu_means_a_cpu_build() -> None:
+    advice = advise(named(), cpu("Zen 4"))
+    assert (advice.variant, advice.second) == ("pytorch-cpu-avx512bf16", "pytorch-cpu-avx512vnni")
+
+
+def test_no_instruction_set_is_a_finding() -> None:
+    advice = advise(named("GTX 1080"), cpu("Penryn"))
+    assert advice.variant is None
+    assert "no instruction set of the table" in (advice.problem or "")
+
+
+@pytest.mark.parametrize(
+    ("capability", "machine", "variant", "reason"),
+    [
+        ("8.8", "Zen 2", "pytorch-sm86-x86-64-v3", "the nearest that runs on it is sm86"),
+        ("9.9", "Grace", "pytorch-sm90-armv9", "the nearest that runs on it is sm90"),
+        ("13.0", "Zen 2", "pytorch-sm120-x86-64-v3", "can run the PTX of the newest one, 12.0+PTX"),
+        ("5.2", "Zen 2", "pytorch-cpu-x86-64-v3", "all that it has are later"),
+        ("11.5", "Zen 2", "pytorch-cpu-x86-64-v3", "no code for the others runs on it"),
+    ],
+)
+def test_a_gpu_that_the_table_lacks(capability: str, machine: str, variant: str, reason: str) -> None:
+    advice = advise(Gpus((FoundGpu("NVIDIA X1", capability),), None, "NVML"), cpu(machine))
+    assert advice.variant == variant
+    assert reason in advice.reasons[0]
+
+
+def test_several_gpus_are_one_build_and_the_command_builds_it(embedded: Nix, tmp_path: Path) -> None:
+    """The printed command itself, in a copy of this flake whose package set is the embedded one."""
+    outcome = call(
+        "detect", "--gpu", "H100", "--gpu", "A100", "--gpu", "9.0", "--cpuinfo", "/proc/cpuinfo", "--json"
+    )
+    command = json.loads(outcome.out)["command"]
+    flake = tmp_path / "flake"
+    flake.mkdir()
+    for part in ("lib", "pkgs", "checks", "pyhelpers/src", "pyhelpers/pyproject.toml", "templates"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, flake / part, symlinks=True)
+        else:
+            shutil.copy(ROOT / part, flake / part)
+    text = (ROOT / "flake.nix").read_text()
+    text = text.replace("github:NixOS/nixpkgs/nixos-unstable", f"path:{embedded.nixpkgs}")
+    (flake / "flake.nix").write_text(text)
+    result = subprocess.run(
+        command.replace("nix build", "nix build --dry-run"),
+        shell=True,
+        cwd=flake,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=embedded.environment(),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "-sm80-sm90-" in result.stderr
+    assert parse_name(json.loads(outcome.out)["variant"]).gpus[1].name == "sm90"
+
+
+def test_nvidia_smi() -> None:
+    assert parse_smi(SMI) == Gpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 2, "580.159.04", "nvidia-smi")
+    assert parse_smi(SMI_JETSON) == Gpus((FoundGpu("Orin (nvgpu)"),), None, "nvidia-smi")
+    assert parse_smi("No devices were found\n") == Gpus((), None, "nvidia-smi")
+    assert parse_smi("") == Gpus((), None, "nvidia-smi")
+
+
+def library(directory: Path, functions: str) -> None:
+    """A library in NVML's place, for NVML's own Python binding."""
+    source = directory / "nvml.c"
+    source.write_text(f"#include <string.h>\nint nvmlShutdown(void) {{ return 0; }}\n{functions}")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", directory / "libnvidia-ml.so.1", source], check=True)
+
+
+def on_machine(directory: Path, cpu: str) -> dict[str, Any]:
+    """What is detected where the libraries and programs of a directory come first."""
+    (directory / "cpuinfo").write_text(GENERATIONS[cpu].cpuinfo)
+    result = program(
+        *("detect", "--json", "--cpuinfo", str(directory / "cpuinfo")),
+        LD_LIBRARY_PATH=str(directory),
+        PATH=f"{directory}:{os.environ['PATH']}",
+    )
+    assert not result.stderr, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_nvml(tmp_path: Path) -> None:
+    library(
+        tmp_path,
+        """
+        int nvmlInitWithFlags(unsigned flags) { return 0; }
+        int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
+        int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
+          *device = (void *)(unsigned long)(index + 1);
+          return 0;
+        }
+        int nvmlDeviceGetName(void *device, char *name, unsigned length) {
+          strncpy(name, device == (void *)1 ? "NVIDIA A100-SXM4-80GB" : "NVIDIA X1", length);
+          return 0;
+        }
+        int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) {
+          *major = device == (void *)1 ? 8 : 9;
+          *minor = 0;
+          return 0;
+        }
+        int nvmlSystemGetDriverVersion(char *version, unsigned length) {
+          strncpy(version, "570.86.15", length);
+          return 0;
+        }
+        """,
+    )
+    found = on_machine(tmp_path, "Ice Lake")
+    assert found["variant"] == "pytorch-sm80-sm90-avx512vnni"
+    assert found["machine"]["source"] == "NVML"
+    assert found["machine"]["driver"] == "570.86.15"
+    assert found["machine"]["gpus"] == [
+        {"name": "NVIDIA A100-SXM4-80GB", "capability": "8.0"},
+        {"name": "NVIDIA X1", "capability": "9.0"},
+    ]
+
+
+def test_where_nvml_does_not_answer_nvidia_smi_is_asked(tmp_path: Path) -> None:
+    library(
+        tmp_path,
+        """
+        int nvmlInitWithFlags(unsigned flags) { return 9; }
+        const char *nvmlErrorString(int error) { return "Driver Not Loaded"; }
+        """,
+    )
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\nprintf '{SMI}'\n")
+    tool.chmod(0o755)
+    found = on_machine(tmp_path, "Haswell")
+    assert (found["variant"], found["machine"]["source"]) == ("pytorch-sm90-x86-64-v3", "nvidia-smi")
+    assert found["reasons"][0] == "2 x NVIDIA H100 80GB HBM3 is sm90, Hopper 9.0"
+
+    tool.write_text("#!/bin/sh\necho NVIDIA-SMI has failed >&2\nexit 9\n")
+    found = on_machine(tmp_path, "Haswell")
+    assert found["variant"] == "pytorch-cpu-x86-64-v3"
+    assert found["reasons"][0] == "no NVIDIA GPU (NVML: Driver Not Loaded; nvidia-smi: no answer)"
+
+
+def test_this_machine() -> None:
+    """Whatever it is: the flags are those of the running kernel, the variant's name can be read back."""
+    assert find_cpu().flags
+    outcome = call("detect", "--json")
+    found = json.loads(outcome.out)
+    assert outcome.code == (1 if found["problem"] else 0)
+    if found["variant"]:
+        assert parse_name(found["variant"]).cpu in fitting(find_cpu())
+
+
+def test_a_path_that_no_system_takes() -> None:
+    with pytest.raises(UserError, match="null byte; write --cpuinfo"):
+        find_cpu(Path("a\0b"))
+
+
+def test_a_finding_is_exit_code_1(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(GENERATIONS["Haswell"].cpuinfo)
+    outcome = call("detect", "--gpu", "H100", "--driver", "470.1", "--cpuinfo", cpuinfo)
+    assert outcome.code == 1
+    assert "problem  driver 470.1 is too old" in outcome.out
+    cpuinfo.write_text(GENERATIONS["Penryn"].cpuinfo)
+    outcome = call("detect", "--gpu", "GTX 1080", "--cpuinfo", cpuinfo)
+    assert outcome.code == 1
+    assert outcome.out.startswith("no variant\n")
+
+
+def test_a_gpu_and_a_cpu_of_different_machines(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(GENERATIONS["Haswell"].cpuinfo)
+    outcome = call("detect", "--gpu", "DGX Spark", "--cpuinfo", cpuinfo)
+    assert is_refused(outcome)
+    assert "exists on aarch64-linux only" in outcome.err
+
+
+def test_the_package_set_has_no_cuda_without_a_driver_floor(nix: Nix) -> None:
+    releases = nix.eval(f".#legacyPackages.{system()}", "all: all.lib.cudaVersions all.pkgs")
+    assert releases
+    assert {release.split(".")[0] for release in releases} <= set(driver_floors())
+
+
+def system() -> str:
+    return f"{os.uname().machine}-{sys.platform}"

@@ -1,0 +1,516 @@
+"""The lock commands, with the real nix-prefetch-github, Git and Nix, against a server on loopback."""
+
+import base64
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import call
+from conftest import ROOT
+from loopback import GitHub, git, serve
+
+from pytorch_variants import lockfile
+
+REPOSITORY = "acme/packages"
+WHEELS = Path(REPOSITORY) / "wheels.json"
+FIRST, SECOND = 1700000000, 1710000000
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """A repository with a package set: the embedded one, with what archives leave out, links and scripts."""
+    root = tmp_path / "github"
+    shutil.copytree(ROOT / "pkgs" / "embedded", root / REPOSITORY)
+    tree = root / REPOSITORY
+    (tree / ".gitattributes").write_text("ignored export-ignore\nsubstituted export-subst\n")
+    (tree / "ignored").write_text("not in an archive\n")
+    (tree / "substituted").write_text("$Format:%H$\n")
+    (tree / "link").symlink_to("lib.nix")
+    (tree / "script").write_text("#!/bin/sh\n")
+    (tree / "script").chmod(0o755)
+    with serve(root) as github:
+        for name, value in github.environment.items():
+            monkeypatch.setenv(name, value)
+        # Python looks for a proxy at its first request and never again.
+        monkeypatch.setattr(urllib.request, "_opener", None)
+        yield github
+
+
+@pytest.fixture
+def flake(github: GitHub, tmp_path: Path) -> Path:
+    """A flake that Nix itself has locked to the first commit."""
+    github.commit(REPOSITORY, FIRST)
+    return locked_flake(tmp_path / "flake", f'inputs.nixpkgs.url = "github:{REPOSITORY}";')
+
+
+def flake_with_wheels(tmp_path: Path, pins: dict[str, Any]) -> Path:
+    """A flake that has an embedded package set, with these pins."""
+    (tmp_path / "data").write_text("")
+    flake = locked_flake(
+        tmp_path / "flake", f'inputs.data = {{ url = "path:{tmp_path / "data"}"; flake = false; }};'
+    )
+    (flake / "pkgs" / "embedded").mkdir(parents=True)
+    (flake / "pkgs" / "embedded" / "wheels.json").write_text(json.dumps(pins))
+    return flake
+
+
+def locked_flake(directory: Path, inputs: str) -> Path:
+    directory.mkdir()
+    (directory / "flake.nix").write_text(f"{{ {inputs} outputs = _: {{ }}; }}\n")
+    nix_flake("lock", f"path:{directory}")
+    return directory
+
+
+def nix_flake(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    features = ("--extra-experimental-features", "nix-command flakes")
+    command = ["nix", *features, "flake", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "--no-update-lock-file" not in command:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+def change(github: GitHub, *edits: tuple[str, str], file: str = "wheels.json", date: int = SECOND) -> str:
+    path = github.root / REPOSITORY / file
+    text = path.read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return github.commit(REPOSITORY, date)
+
+
+def newer_torch(github: GitHub) -> str:
+    return change(github, ('"version": "2.10.0"', '"version": "2.11.0"'))
+
+
+def locked(flake: Path) -> dict[str, Any]:
+    node: dict[str, Any] = json.loads((flake / "flake.lock").read_text())["nodes"]["nixpkgs"]["locked"]
+    return node
+
+
+def test_an_update_writes_what_nix_writes(github: GitHub, flake: Path, tmp_path: Path) -> None:
+    rev = newer_torch(github)
+    shutil.copytree(flake, tmp_path / "nix")
+    nix_flake("update", "--flake", f"path:{tmp_path / 'nix'}")
+    code, table, error = call("lock", "update", "nixpkgs", "--flake", flake)
+    assert (code, error) == (0, "")
+    assert locked(flake)["rev"] == rev
+    assert locked(flake)["lastModified"] == SECOND
+    assert (flake / "flake.lock").read_bytes() == (tmp_path / "nix" / "flake.lock").read_bytes()
+    assert "2.11.0" in table
+    # Git's own protocol for the branch, GitHub's archive for the tree.
+    assert any("/acme/packages.git/info/refs" in request for request in github.requests)
+    assert f"github.com /{REPOSITORY}/archive/{rev}.tar.gz" in github.requests
+
+
+def test_what_is_written_is_in_the_store(github: GitHub, flake: Path) -> None:
+    """So that what the new pin gives is shown, and built, without another download."""
+    newer_torch(github)
+    assert call("lock", "update", "--flake", flake)[0] == 0
+    github.requests.clear()
+    code, text, _ = call("lock", "show", "--flake", flake, "--json")
+    [pin] = json.loads(text)["inputs"]
+    assert code == 0
+    assert pin["versions"] == {"torch": "2.11.0", "cuda": "12.8", "python": "3.11"}
+    assert pin["last_modified"] == SECOND
+    assert pin["reference"] == f"github:{REPOSITORY}"
+    assert github.requests == []
+
+
+def test_up_to_date(flake: Path) -> None:
+    before = (flake / "flake.lock").stat()
+    code, text, _ = call("lock", "update", "--flake", flake)
+    assert code == 0
+    assert "up to date" in text
+    assert (flake / "flake.lock").stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("kind", ["branch", "slashed branch", "tag", "annotated tag", "revision"])
+def test_to(github: GitHub, flake: Path, kind: str) -> None:
+    tree = github.root / REPOSITORY
+    to = {"branch": "stable", "slashed branch": "release/26.05", "tag": "v1", "annotated tag": "v2"}.get(kind)
+    if kind in ("branch", "slashed branch"):
+        git(tree, "checkout", "--quiet", "-b", str(to))
+    rev = newer_torch(github)
+    if kind == "tag":
+        git(tree, "tag", str(to))
+    elif kind == "annotated tag":
+        git(tree, "tag", "--annotate", "--message", "a release", str(to))
+    if kind in ("branch", "slashed branch"):
+        git(tree, "checkout", "--quiet", "main")
+    else:
+        change(github, ('"version": "2.11.0"', '"version": "2.12.0"'), date=SECOND + 1)
+    code, _, error = call("lock", "update", "--flake", flake, "--to", to or rev)
+    assert (code, error) == (0, "")
+    assert locked(flake)["rev"] == rev
+    # Nix sees nothing to mend: what is followed is as flake.nix says.
+    assert nix_flake("lock", "--no-update-lock-file", f"path:{flake}").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line"),
+    [
+        (
+            "wheels.json",
+            '"version": "2.10.0"',
+            '"version": "2.9.1"',
+            "torch would go from 2.10.0 back to 2.9.1",
+        ),
+        ("wheels.json", '"cuda": "12.8"', '"cuda": "12.6"', "cuda would go from 12.8 back to 12.6"),
+        ("default.nix", "final.python311", "final.python39", None),
+        ("wheels.json", '"version": "2.10.0"', '"version": "unstable"', "from 2.10.0 back to unstable"),
+    ],
+    ids=["torch", "cuda", "python", "no order"],
+)
+def test_a_regression_is_refused_unless_told(
+    github: GitHub, flake: Path, file: str, old: str, new: str, line: str | None
+) -> None:
+    if line is None:
+        # A Python that the pins have, but older: the first commit has to be of a later one.
+        change(github, (old, "final.python313"), file=file, date=FIRST + 1)
+        assert call("lock", "update", "--flake", flake)[0] == 0
+        old, new, line = "final.python313", "final.python312", "python would go from 3.13 back to 3.12"
+    change(github, (old, new), file=file)
+    before = (flake / "flake.lock").read_bytes()
+    code, text, error = call("lock", "update", "--flake", flake)
+    assert (code, error) == (1, "")
+    assert line in " ".join(text.split())
+    assert (flake / "flake.lock").read_bytes() == before
+    told = ("lock", "update", "--flake", flake, "--allow-downgrade")
+    assert call(*told, "--require", "torch>=99").code == 1
+    assert call(*told).code == 0
+    assert locked(flake)["lastModified"] == SECOND
+
+
+def test_what_is_replaced_is_fetched_to_be_compared_with(github: GitHub, flake: Path) -> None:
+    """The pinned tree is not in the store; Nix fetched it only as far as its hash needs it."""
+    first = json.loads((flake / "flake.lock").read_text())
+    # A commit that no store has: nothing has ever been unpacked from it.
+    (github.root / REPOSITORY / "unique").write_text(str(time.time_ns()))
+    node = first["nodes"]["nixpkgs"]["locked"]
+    node["rev"] = github.commit(REPOSITORY, FIRST + 5)
+    archive = git(github.root / REPOSITORY, "archive", "--prefix=x/", node["rev"])
+    unpacked = flake.parent / "unpacked"
+    unpacked.mkdir()
+    subprocess.run(["tar", "-x", "-C", unpacked], input=archive, check=True)
+    features = ("--extra-experimental-features", "nix-command")
+    hashed = subprocess.run(
+        ["nix", *features, "hash", "path", unpacked / "x"], check=True, capture_output=True, text=True
+    )
+    node["narHash"] = hashed.stdout.strip()
+    (flake / "flake.lock").write_text(lockfile.text(first))
+    code, text, _ = call("lock", "show", "--flake", flake)
+    assert code == 0
+    assert "not in the store" in text
+    change(github, ('"version": "2.10.0"', '"version": "2.9.0"'))
+    code, text, _ = call("lock", "update", "--flake", flake, "--json")
+    assert code == 1
+    assert {"name": "torch", "before": "2.10.0", "after": "2.9.0"} in json.loads(text)["rows"]
+
+
+def test_what_cannot_be_compared_with_is_replaced_only_if_told(github: GitHub, flake: Path) -> None:
+    newer_torch(github)
+    data = json.loads((flake / "flake.lock").read_text())
+    node = data["nodes"]["nixpkgs"]["locked"]
+    absent = base64.b64encode(os.urandom(32)).decode()
+    for rev in ("0" * 40, node["rev"]):
+        node |= {"rev": rev, "narHash": f"sha256-{absent}"}
+        before = lockfile.text(data)
+        (flake / "flake.lock").write_text(before)
+        code, _, error = call("lock", "update", "--flake", flake)
+        assert code == 2
+        assert "cannot be compared with" in error
+        assert "--allow-downgrade" in error
+        assert (flake / "flake.lock").read_text() == before
+    assert call("lock", "update", "--flake", flake, "--allow-downgrade").code == 0
+    assert locked(flake)["lastModified"] == SECOND
+
+
+def test_a_revision_with_inputs_of_its_own(github: GitHub, flake: Path) -> None:
+    """Its inputs would have to be locked too, which is Nix's work."""
+    change(github, ("outputs =", "inputs.x.url = ''path:/x''; outputs ="), file="flake.nix")
+    before = (flake / "flake.lock").read_bytes()
+    code, _, error = call("lock", "update", "--flake", flake)
+    assert code == 2
+    assert "nix flake update nixpkgs" in error
+    assert (flake / "flake.lock").read_bytes() == before
+
+
+def test_updates_that_github_does_not_answer(github: GitHub, flake: Path) -> None:
+    newer_torch(github)
+    before = (flake / "flake.lock").read_bytes()
+    for to, way_out in (
+        ("no/such", "no branch or tag"),
+        ("f" * 40, "has no f"),
+        ("e" * 39, "40 hexadecimal"),
+    ):
+        code, _, error = call("lock", "update", "--flake", flake, "--to", to)
+        assert code == 2
+        assert way_out in error
+    github.limited = True
+    code, _, error = call("lock", "update", "--flake", flake)
+    assert code == 2
+    assert "set GITHUB_TOKEN" in error
+    assert (flake / "flake.lock").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("requirements", "unmet"),
+    [
+        (["torch>=2.9,<3", "cuda>=12.8", "python>=3.11"], []),
+        (["torch==2.11.*"], []),
+        (["torch>=2.12"], ["torch>=2.12"]),
+        (["cuda>=13", "python<3.11", "torch!=2.11.0"], ["cuda>=13", "python<3.11", "torch!=2.11.0"]),
+        (["cuda ~= 12.8"], []),
+        (["cuda>=12.10"], ["cuda>=12.10"]),
+    ],
+)
+def test_requirements(github: GitHub, flake: Path, requirements: list[str], unmet: list[str]) -> None:
+    newer_torch(github)
+    before = (flake / "flake.lock").read_bytes()
+    options = [part for text in requirements for part in ("--require", text)]
+    code, text, error = call("lock", "update", "--flake", flake, *options, "--json")
+    assert error == ""
+    assert code == bool(unmet)
+    report = json.loads(text)
+    assert [line.split(" is required")[0] for line in report["objections"]] == unmet
+    assert report["written"] is not bool(unmet)
+    assert ((flake / "flake.lock").read_bytes() == before) is bool(unmet)
+
+
+def test_every_other_input_stays_byte_for_byte(github: GitHub, tmp_path: Path) -> None:
+    github.commit(REPOSITORY, FIRST)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "flake.nix").write_text(
+        f"""{{
+          inputs.deep.url = "github:{REPOSITORY}";
+          inputs.nixpkgs.url = "github:{REPOSITORY}";
+          outputs = _: {{ }};
+        }}"""
+    )
+    (tmp_path / "daten").write_text("«ä»\n")
+    flake = locked_flake(
+        tmp_path / "flake",
+        f"""
+        inputs.nixpkgs.url = "github:{REPOSITORY}/main";
+        inputs.second.url = "github:{REPOSITORY}";
+        inputs.other.url = "path:{tmp_path / "other"}";
+        inputs.other.inputs.nixpkgs.follows = "nixpkgs";
+        inputs.alias.follows = "other/deep";
+        inputs.file = {{ url = "path:{tmp_path / "daten"}"; flake = false; }};
+        """,
+    )
+    assert call("lock", "check", "--flake", flake)[0] == 0
+    newer_torch(github)
+    shutil.copytree(flake, tmp_path / "nix")
+    nix_flake("update", "nixpkgs", "--flake", f"path:{tmp_path / 'nix'}")
+    assert call("lock", "update", "nixpkgs", "--flake", flake)[0] == 0
+    assert (flake / "flake.lock").read_bytes() == (tmp_path / "nix" / "flake.lock").read_bytes()
+    assert call("lock", "check", "--flake", flake)[0] == 0
+    # And it reads and writes Nix's own text unchanged.
+    text = (flake / "flake.lock").read_text()
+    assert lockfile.text(json.loads(text)) == text
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """The process that writes is killed over and over: the file is the old one or the new one, whole."""
+    (tmp_path / "flake.nix").write_text("{ }")
+    texts = [
+        lockfile.text({"nodes": {"root": {"inputs": {}}}, "root": "root", "version": 7, "x": letter * 300000})
+        for letter in "ab"
+    ]
+    (tmp_path / "flake.lock").write_text(texts[0])
+    program = f"""
+import json, pathlib
+from pytorch_variants import lockfile
+path = pathlib.Path({str(tmp_path)!r})
+locks = [lockfile.Lock(path / "flake.lock", json.loads(text)) for text in {texts!r}]
+print(flush=True)
+while True:
+    for lock in locks:
+        lockfile.write(lock)
+"""
+    seen = set()
+    delays = random.Random(5)
+    for _ in range(20):
+        with subprocess.Popen([sys.executable, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+            assert writer.stdin is not None
+            assert writer.stdout is not None
+            writer.stdin.write(program.encode())
+            writer.stdin.close()
+            writer.stdout.readline()
+            deadline = time.monotonic() + delays.uniform(0, 0.03)
+            while time.monotonic() < deadline:
+                assert (tmp_path / "flake.lock").read_text() in texts
+            writer.send_signal(signal.SIGKILL)
+        text = (tmp_path / "flake.lock").read_text()
+        assert text in texts
+        seen.add(text[-4:])
+    assert seen
+
+
+def test_an_update_killed_at_any_moment(github: GitHub, flake: Path) -> None:
+    """And the next one is not disturbed by what the killed one has left."""
+    newer_torch(github)
+    command = [sys.executable, "-m", "pytorch_variants", "lock", "update", "--flake", str(flake)]
+    file = flake / "flake.lock"
+    old = file.read_bytes()
+    start = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    duration = time.monotonic() - start
+    new = file.read_bytes()
+    assert new != old
+    for part in range(1, 10):
+        file.write_bytes(old)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as update:
+            time.sleep(duration * part / 9)
+            update.kill()
+        assert file.read_bytes() in (old, new)
+    subprocess.run(command, check=True, capture_output=True)
+    assert file.read_bytes() == new
+
+
+def test_the_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("{}")
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "flake.lock").symlink_to("real")
+    lock = lockfile.Lock(tmp_path / "flake.lock", {"nodes": {}, "root": "ä", "version": 7})
+    lockfile.write(lock)
+    assert (tmp_path / "flake.lock").is_symlink()
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
+    assert json.loads((tmp_path / "real").read_text()) == lock.data
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flake.lock", "real"]
+
+
+FINDINGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no input": (lambda lock: lock["nodes"]["root"]["inputs"].clear(), "inputs"),
+    "one more": (lambda lock: lock["nodes"]["root"]["inputs"].update(more="nixpkgs"), "inputs"),
+    "another ref": (lambda lock: lock["nodes"]["nixpkgs"]["original"].update(ref="x"), "reference"),
+    "another owner": (lambda lock: lock["nodes"]["nixpkgs"]["original"].update(owner="x"), "reference"),
+    "no flake": (lambda lock: lock["nodes"]["nixpkgs"].update(flake=False), "is a flake"),
+    "it follows": (lambda lock: lock["nodes"]["root"]["inputs"].update(nixpkgs=["other"]), "follows"),
+}
+
+
+@pytest.mark.parametrize(("damage", "check"), FINDINGS.values(), ids=FINDINGS)
+def test_check_finds_what_nix_would_mend(
+    flake: Path, damage: Callable[[dict[str, Any]], object], check: str
+) -> None:
+    data = json.loads((flake / "flake.lock").read_text())
+    damage(data)
+    (flake / "flake.lock").write_text(lockfile.text(data))
+    code, text, _ = call("lock", "check", "--flake", flake, "--json")
+    assert code == 1
+    wrong = [row["check"] for row in json.loads(text)["findings"] if row["status"] == "wrong"]
+    assert check in wrong
+    # Nix takes the lock's word for what is a flake.
+    if check != "is a flake":
+        assert nix_flake("lock", "--no-update-lock-file", f"path:{flake}").returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("narHash", "sha256-AAAA"),
+        ("narHash", "sha256:0rrc1hw6a5zkc7zbdqmckc9wnmgrvj8bbwkvdqb1mvddi5vrr3rb"),
+        ("narHash", "sha512-tiQ8/qi8I45OOaBBYlVbXoAVkeQzvvTQOv5I45rMw5o="),
+        ("narHash", "sha256-tiQ8/qi8I45OOaBBYlVbXoAVkeQzvvTQOv5I45rMw5o"),
+        ("narHash", "--version"),
+        ("narHash", 5),
+        ("rev", "HEAD"),
+        ("rev", "EC1A11210589D294F0AC99D3290A27E6C73DFA1D"),
+        ("rev", "ec1a1121"),
+        ("rev", None),
+        ("lastModified", -1),
+        ("lastModified", 10**12),
+        ("lastModified", 10**30),
+        ("lastModified", True),
+        ("lastModified", "2026-07-05"),
+        ("lastModified", 1.5),
+    ],
+)
+def test_check_finds_what_is_malformed(flake: Path, field: str, value: object) -> None:
+    data = json.loads((flake / "flake.lock").read_text())
+    data["nodes"]["nixpkgs"]["locked"][field] = value
+    (flake / "flake.lock").write_text(json.dumps(data))
+    code, text, error = call("lock", "check", "--flake", flake, "--json")
+    assert (code, error) == (1, "")
+    wrong = [row["check"] for row in json.loads(text)["findings"] if row["status"] == "wrong"]
+    assert wrong == [field]
+    # And showing it is no trouble.
+    assert call("lock", "show", "--flake", flake)[0] == 0
+
+
+def test_check_of_requirements(flake: Path) -> None:
+    embedded = str(ROOT / "pkgs" / "embedded")
+    options = ("lock", "check", "--flake", str(flake), "--nixpkgs", embedded)
+    assert call(*options, "--require", "torch>=2.10", "--require", "cuda==12.8")[0] == 0
+    code, text, _ = call(*options, "--require", "torch>=99")
+    assert code == 1
+    assert "torch>=99" in text
+
+
+def test_this_flake_holds() -> None:
+    code, text, error = call("lock", "check", "--flake", ROOT)
+    assert (code, error) == (0, ""), text
+    code, text, _ = call("lock", "show", "--flake", ROOT, "--json")
+    embedded = json.loads(text)["embedded"]
+    assert embedded["pythons"] == ["3.11", "3.12", "3.13"]
+    assert all(size > 3e9 for size in embedded["sizes"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "check"),
+    [
+        ("sha256", "0" * 63, "wheels"),
+        ("sha256", "", "wheels"),
+        ("size", 0, "wheels"),
+        ("size", True, "wheels"),
+        ("file", "torch.zip", "wheels"),
+        ("requires", ["nothing-like-it"], "wheels"),
+        ("version", "2.9.0", "requirements"),
+        ("version", "no version", "requirements"),
+    ],
+)
+def test_check_of_wheels(tmp_path: Path, field: str, value: object, check: str) -> None:
+    pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
+    pins["pythons"]["python312"]["torch"][field] = value
+    flake = flake_with_wheels(tmp_path, pins)
+    code, text, error = call("lock", "check", "--flake", flake, "--json")
+    assert (code, error) == (1, "")
+    wrong = {(row["where"], row["check"]) for row in json.loads(text)["findings"] if row["status"] == "wrong"}
+    assert ("python312", check) in wrong
+    assert {where for where, _ in wrong} == {"python312"}
+
+
+def test_update_of_the_embedded_set(tmp_path: Path) -> None:
+    """The real pip, for one Python: what is older is renewed, what nothing asks for goes, the rest stays."""
+    pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
+    wheels = pins["pythons"]["python312"]
+    old = {**wheels, "mdurl": {**wheels["mdurl"], "version": "0.1.1", "file": "mdurl-0.1.1.whl"}}
+    small = {**pins, "requirements": ["torch==2.10.0", "mdurl==0.1.2"], "pythons": {"python312": old}}
+    flake = flake_with_wheels(tmp_path, small)
+    code, text, error = call("lock", "update", "embedded", "--flake", flake, "--json")
+    assert (code, error) == (0, "")
+    rows = {row["name"]: (row["before"][:5], row["after"][:5]) for row in json.loads(text)["rows"]}
+    assert rows["mdurl, python312"] == ("0.1.1", "0.1.2")
+    assert rows["rich, python312"][1] == "none"
+    assert rows["cuda"] == ("12.8", "12.8")
+    written = json.loads((flake / "pkgs" / "embedded" / "wheels.json").read_text())
+    [renewed] = written["pythons"].values()
+    assert {"torch", "mdurl", "nix-prefetch-github"} <= renewed.keys()
+    for name, pin in renewed.items():
+        # numpy is required of torch's users, not of torch.
+        assert pin == {**wheels[name], "requires": pin["requires"]}
+    assert written == {**small, "pythons": written["pythons"]}

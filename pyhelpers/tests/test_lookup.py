@@ -1,0 +1,162 @@
+"""What names stand for, and the matrix of variants."""
+
+import json
+import os
+
+import pytest
+from commands import call, is_refused
+from conftest import Nix
+
+from pytorch_variants.hardware import Cpu, Gpu, cpus, gpus, products
+from pytorch_variants.lookup import find, find_all
+from pytorch_variants.matrix import entries
+from pytorch_variants.names import parse_name, short_names
+
+NAMES = {
+    "NVIDIA H100 80GB HBM3": "sm90",
+    "GeForce RTX 4090 Laptop GPU": "sm89",
+    "sm_90a": "sm90a",
+    "9.0": "sm90",
+    "Ada": "sm89",
+    "ada lovelace": "sm89",
+    "Hopper": "sm90",
+    "Volta": "sm70",
+    "L40S": "sm89",
+    "AVX-512": "avx512",
+    "avx512_bf16": "avx512bf16",
+    "x86-64-v3": "x86-64-v3",
+    "armv8.2": "armv8_2",
+}
+
+
+@pytest.mark.parametrize(("text", "name"), NAMES.items())
+def test_names(text: str, name: str) -> None:
+    assert find(text).entry.name == name
+
+
+def test_every_name_of_the_table_is_found_by_itself() -> None:
+    for name, entry in {**gpus(), **cpus(), **products()}.items():
+        assert find(name).entry == entry
+
+
+def test_the_l40s_is_8_9_and_says_so() -> None:
+    match = find("NVIDIA L40S")
+    assert isinstance(match.entry, Gpu)
+    assert match.entry.capability == "8.9"
+    assert any("9.0" in note and "wrong" in note for note in match.notes)
+    assert not find("L40").notes
+    assert find("sm89").notes == match.notes
+
+
+def test_products_of_the_same_name_are_told_apart() -> None:
+    assert find("Quadro RTX 4000").similar == (
+        "RTX A4000 (sm86)",
+        "RTX 4000 Ada (sm89)",
+        "RTX 4000 SFF Ada (sm89)",
+        "RTX PRO 4000 Blackwell (sm120)",
+    )
+    assert find("H100").similar == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "candidates"),
+    [
+        ("Ampere", ("sm80 (A100", "sm86 (", "sm87 (Jetson")),
+        ("Blackwell", ("sm100 (B100", "sm103 (", "sm110 (", "sm120 (", "sm121 (GB10")),
+        ("H100 A100", ("H100 (sm90)", "A100 (sm80)")),
+        ("4090", ("RTX 4090",)),
+        ("TITAN X", ("TITAN X (Pascal)",)),
+        ("avx521", ("avx512",)),
+        ("H10", ("H100", "H20")),
+        ("hoper", ("Hopper",)),
+        ("sm91", ("sm90",)),
+    ],
+)
+def test_ambiguous_and_unknown_names_list_candidates(text: str, candidates: tuple[str, ...]) -> None:
+    outcome = call("lookup", text)
+    assert is_refused(outcome)
+    assert all(candidate in outcome.err for candidate in candidates)
+
+
+def test_words_that_mean_something_together_only() -> None:
+    [match] = find_all(["NVIDIA", "RTX", "4090"])
+    assert match.product == "RTX 4090"
+    assert [match.entry.name for match in find_all(["H100", "A100", "avx2"])] == ["sm90", "sm80", "avx2"]
+
+
+def test_variants_of_a_name_can_be_built(nix: Nix) -> None:
+    in_flake = set(nix.eval(".#lib.variants", "builtins.attrNames"))
+    assert set(find("sm90").variants) == {name for name in in_flake if "-sm90-" in name}
+    assert set(find("avx2").variants) == {name for name in in_flake if name.endswith("-avx2")}
+    assert set(short_names()) == in_flake
+    assert find("sm90a").variants == ()
+
+
+def test_lookup_prints_the_facts() -> None:
+    outcome = call("lookup", "L40S", "sm61", "avx", "sm90a")
+    assert outcome.code == 0
+    for fact in (
+        "L40S: NVIDIA Ada Lovelace, compute capability 8.9",
+        "  gpuTargets  8.9",
+        "  CUDA        11.8 and later",
+        "  CUDA        8.0 to 12.9",
+        "  cuDNN       up to 9.10",
+        "  off        -mno-avx2",
+        'lib.mkPytorchVariant { gpu = "sm90a"',
+    ):
+        assert fact in outcome.out
+
+
+def test_lookup_for_machines() -> None:
+    results = json.loads(call("lookup", "L40S", "AVX2", "--json").out)["results"]
+    assert [(row["kind"], row["name"], row["text"]) for row in results] == [
+        ("gpu", "sm89", "L40S"),
+        ("cpu", "avx2", "AVX2"),
+    ]
+    assert results[0]["product"] == "L40S"
+    assert "pytorch-cpu-avx2" in results[1]["variants"]
+    assert isinstance(find("avx2").entry, Cpu)
+
+
+def test_the_matrix_is_the_flakes(nix: Nix) -> None:
+    """Each entry is an attribute of its system's packages, spelled out or not."""
+    system = f"{os.uname().machine}-linux"
+    in_flake = set(nix.eval(f".#legacyPackages.{system}", "builtins.attrNames"))
+    cuda = nix.eval(f".#legacyPackages.{system}.pkgs.cudaPackages.cudaMajorMinorVersion")
+    for found in (entries(system=[system]), entries(system=[system], cuda=cuda)):
+        assert {entry.name for entry in found} <= in_flake
+        assert {entry.system for entry in found} == {system}
+
+
+def test_filters() -> None:
+    assert [entry.name for entry in entries()] == short_names()
+    assert [entry.name for entry in entries(gpu=["H100", "cpu"], cpu=["avx2"])] == [
+        "pytorch-sm90-avx2",
+        "pytorch-cpu-avx2",
+    ]
+    old = entries(cuda="12.8")
+    assert {entry.gpu for entry in old} >= {"sm61", "sm120", "cpu"}
+    assert not {entry.gpu for entry in old} & {"sm103", "sm110", "sm121"}
+    assert not {entry.gpu for entry in entries(cuda="13_0")} & {"sm61", "sm70"}
+    for entry in old:
+        variant = parse_name(entry.name)
+        assert variant.cuda == ("12.8" if variant.gpus else None)
+
+
+def test_github_matrix_is_one_line_and_within_githubs_limit() -> None:
+    outcome = call("list", "--github-matrix")
+    assert outcome.out.count("\n") == 1
+    include = json.loads(outcome.out)["include"]
+    # GitHub Actions takes up to 256 jobs from a matrix.
+    assert 0 < len(include) <= 256
+    assert include[0] == {
+        "name": "pytorch-sm61-avx",
+        "system": "x86_64-linux",
+        "gpu": "sm61",
+        "cpu": "avx",
+    }
+
+
+def test_list_for_machines_and_pipes() -> None:
+    rows = json.loads(call("list", "--json").out)["variants"]
+    assert [row["name"] for row in rows] == call("list").out.splitlines()

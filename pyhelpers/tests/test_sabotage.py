@@ -1,0 +1,137 @@
+"""The sabotage catalogue: wrong builds made from real files, and the finding that names each.
+
+Each case takes the default variant's environment, a correct build, and makes one thing wrong. The wrong
+finding with the check's name has to say what is wrong. Cases that the files alone give away are not
+imported, which saves the time.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sabotage as ways
+from conftest import FLAGSHIP
+from sabotage import Sabotage, companion, link_all
+
+from pytorch_variants.environment import find_environment
+from pytorch_variants.names import parse_name
+from pytorch_variants.report import COMPILED
+from pytorch_variants.verify import check_files, verify
+
+OFFICIAL = "official wheel, retargeted"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is made wrong, what the build is called, and the check and words that have to name it."""
+
+    make: Callable[[Sabotage], None]
+    check: str
+    words: str
+    variant: str = FLAGSHIP
+    origin: str = OFFICIAL
+    imported: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.make.__name__ + ("" if self.variant == FLAGSHIP else f" as {self.variant}")
+
+
+CASES = [
+    Case(ways.extra_architecture, "GPU code", "sm_80 sm_90"),
+    Case(ways.extra_architecture, "GPU code", "sm_80 sm_90", origin=COMPILED),
+    Case(ways.extra_in_a_small_library, "GPU code", "sm_90 sm_120"),
+    Case(ways.not_retargeted, "GPU code", "sm_80"),
+    Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm80-sm90-avx512"),
+    Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm80-avx512"),
+    Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm90a-avx512"),
+    Case(ways.another_architecture, "GPU code", "sm_80"),
+    Case(ways.no_code_at_all, "GPU code", "none"),
+    Case(ways.ptx_alone, "GPU code", "PTX_90"),
+    Case(ways.ptx_beside, "GPU code", "sm_90 PTX_90"),
+    Case(ways.specific_code_alone, "GPU code", "sm_90a"),
+    Case(
+        ways.an_object_without_code,
+        "code in every container",
+        "alone in 3 of 4",
+        variant="pytorch-sm80-sm90-avx512",
+    ),
+    Case(ways.without_cuda, "CUDA build", "no"),
+    Case(ways.another_library_by_its_name, "CUDA build", "no"),
+    Case(ways.nothing, "CUDA build", "yes", variant="pytorch-cpu-avx512"),
+    Case(ways.corrupt_container, "GPU code", "magic number is"),
+    Case(ways.container_past_its_section, "GPU code", "its section has"),
+    Case(ways.entry_past_its_container, "GPU code", "its container has"),
+    Case(ways.unknown_kind_of_entry, "GPU code", "unknown kind 99"),
+    Case(ways.section_past_the_file, "GPU code", "past the end of the file"),
+    Case(ways.code_in_an_odd_section, "GPU code", "in .my_fatbin"),
+    Case(ways.truncated, "GPU code", "past the end of the file"),
+    Case(ways.empty, "GPU code", "not an ELF file"),
+    Case(ways.not_a_library, "GPU code", "not an ELF file"),
+    Case(ways.dangling, "GPU code", "No such file"),
+    Case(ways.of_32_bits, "GPU code", "32-bit"),
+    Case(ways.of_another_machine, "machine", "aarch64"),
+    Case(ways.nothing, "machine", "x86_64", variant="pytorch-sm90-armv9"),
+    Case(ways.too_many_instructions, "instructions", "avx512f", variant="pytorch-sm90-avx2"),
+    Case(ways.nothing, "instruction set in use", "the platform's own", origin=COMPILED),
+    Case(ways.nothing, "CPU flags", "without -mavx512f", origin=COMPILED, imported=True),
+    Case(ways.nothing, "CUDA version", "12.8", variant="pytorch-cuda12_9-sm90-avx512", imported=True),
+    Case(ways.nothing, "Python", "3.11", variant="pytorch-python313-sm90-avx512", imported=True),
+    Case(ways.lying_flags, "architecture flags", "sm_80", imported=True),
+    Case(ways.a_library_missing, "import torch", "libc10.so", imported=True),
+    Case(ways.cudnn_missing, "linkage", "no libcudnn.so.9", imported=True),
+    Case(ways.cudnn_truncated, "linkage", "past the end of the file", imported=True),
+    Case(ways.another_cuda_runtime, "CUDA libraries", "12.8 13.", imported=True),
+    Case(ways.runpath_to_nowhere, "linkage", "no libtorch_cuda.so", imported=True),
+    Case(ways.second_torch_of_another_python, "torch packages", "python3.99", imported=True),
+    Case(ways.second_torch_installed_over, "torch packages", "torch-2.9.1", imported=True),
+    Case(ways.second_torch_in_a_companion, "torch packages", "torchvision/libc10.so", imported=True),
+    Case(ways.companion_of_another_torch, "companion", "other/torch/lib/libc10.so", imported=True),
+    Case(
+        ways.companion_that_asks_for_another,
+        "companion",
+        "asks for torch==2.9.1, this is 2.10.0",
+        imported=True,
+    ),
+    Case(ways.companion_that_does_not_load, "companion", "not_in_there", imported=True),
+    Case(ways.companion_for_another_gpu, "GPU code", "sm_80", imported=True),
+]
+
+
+@pytest.fixture
+def sabotage(environment: Path, official_libraries: Path, tmp_path: Path) -> Iterator[Sabotage]:
+    root = tmp_path / "environment"
+    [packages] = environment.glob("lib/python3*/site-packages")
+    target = root / packages.relative_to(environment)
+    link_all(packages, target, "torch")
+    link_all(packages / "torch", target / "torch", "lib")
+    link_all(packages / "torch" / "lib", target / "torch" / "lib")
+    shutil.copytree(environment / "bin", root / "bin", symlinks=True)
+    shutil.copyfile(environment / "pyvenv.cfg", root / "pyvenv.cfg")
+    yield Sabotage(root, official_libraries)
+    # Some cases make libraries of hundreds of megabytes.
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[str, object], None]) -> None:
+    case.make(sabotage)
+    variant = parse_name(case.variant)
+    if case.imported:
+        findings = list(verify(sabotage.root, variant, case.origin).findings)
+    else:
+        findings = list(check_files(find_environment(sabotage.root), variant, case.origin))
+    wrong = {row.check: f"{row.found} ({row.where})" for row in findings if row.status == "wrong"}
+    rows = [row for row in findings if row.status == "wrong" and row.check == case.check]
+    caught = [row for row in rows if case.words in row.found]
+    assert caught, wrong
+    record_property("caught by", f"{case.check}: {caught[0].found} | {caught[0].where}")
+
+
+def test_without_sabotage_it_passes(sabotage: Sabotage) -> None:
+    companion(sabotage)
+    report = verify(sabotage.root, parse_name(FLAGSHIP), OFFICIAL)
+    assert report.passed, [row for row in report.findings if row.status == "wrong"]
+    assert "companion" in {row.check for row in report.findings}

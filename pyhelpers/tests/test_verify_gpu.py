@@ -1,0 +1,118 @@
+"""GPU code of a build from source: what PyTorch compiles is exact, what it links may be for more GPUs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from binaries import nvcc_library, nvcc_objects
+
+from pytorch_variants.elf import open_elf
+from pytorch_variants.fatbin import read_fatbins
+from pytorch_variants.kernels import linked_containers
+from pytorch_variants.names import parse_name
+from pytorch_variants.report import COMPILED, Finding
+from pytorch_variants.verify_gpu import check_gpu_code
+
+KERNEL = """
+%s __global__ void %s(float *x) { x[threadIdx.x] += 1; } %s
+extern "C" void run_%s(float *x) { %s%s<<<1, 32>>>(x); }
+"""
+
+
+def kernel(name: str, namespace: str = "") -> str:
+    """A source file with one kernel, global or of a namespace."""
+    before, after, prefix = (
+        (f"namespace {namespace} {{", "}", f"{namespace}::") if namespace else ("", "", "")
+    )
+    return KERNEL % (before, name, after, name, prefix, name)
+
+
+OWN = kernel("gelu", "at")
+NCCL = kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL")
+MAGMA = kernel("zgemv_kernel")
+OTHER = kernel("helper")
+
+
+def rows(
+    directory: Path, library: str, *parts: tuple[str, str, bool], origin: str = COMPILED
+) -> list[Finding]:
+    """The findings about a build for sm_90 that has this library, of (source, architectures, relocatable)."""
+    (directory / "lib").mkdir(parents=True)
+    for name in {"libtorch_cuda.so", library}:
+        made = nvcc_objects(*(parts if name == library else ((OWN, "90", False),)))
+        shutil.copyfile(made, directory / "lib" / name)
+    findings = check_gpu_code(directory, parse_name("pytorch-sm90-avx512"), origin)
+    return [row for row in findings if row.where.startswith(library) and row.status != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("library", "parts"),
+    [
+        ("libtorch_cuda.so", ((OWN, "90", False), (NCCL, "80 90 120", False))),
+        ("libtorch_cuda.so", ((OWN, "90", False), (NCCL, "80 90 120", True))),
+        ("libtorch_cuda_linalg.so", ((OWN, "90", False), (MAGMA, "80 90 120", False))),
+    ],
+    ids=["nccl", "nccl, device-linked", "magma"],
+)
+def test_what_is_linked_may_have_more(
+    library: str, parts: tuple[tuple[str, str, bool], ...], tmp_path: Path
+) -> None:
+    found = rows(tmp_path, library, *parts)
+    assert [(row.status, row.check) for row in found if row.check != "device linker's input"] == [
+        ("note", "linked GPU code")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("library", "parts", "found"),
+    [
+        ("libtorch_cuda.so", ((OWN, "80 90", False), (NCCL, "80 90 120", False)), "sm_80 sm_90"),
+        ("libtorch_cuda.so", ((OWN, "90", False), (OTHER, "90 120", False)), "sm_90 sm_120"),
+        ("libtorch_cuda.so", ((OWN, "90", False), (NCCL, "80 120", False)), "sm_80 sm_120 alone in 1 of 3"),
+        ("libtorch_cuda_linalg.so", ((OWN, "80 90", False), (MAGMA, "80 90", False)), "sm_80 sm_90"),
+        ("libtorch_nvshmem.so", ((OWN, "80 90", False),), "sm_80 sm_90"),
+    ],
+    ids=["own code with nccl", "of nobody known", "nccl without the target", "own code with magma", "alone"],
+)
+def test_what_is_compiled_has_to_be_exact(
+    library: str, parts: tuple[tuple[str, str, bool], ...], found: str, tmp_path: Path
+) -> None:
+    assert found in {row.found for row in rows(tmp_path, library, *parts) if row.status == "wrong"}
+
+
+@pytest.mark.parametrize(("origin", "status"), [(COMPILED, "wrong"), ("official wheel", "ok")])
+def test_code_of_an_earlier_architecture_that_runs(origin: str, status: str, tmp_path: Path) -> None:
+    """Official libraries other than the main one may have it; what is compiled here may not."""
+    (tmp_path / "lib").mkdir()
+    shutil.copyfile(
+        nvcc_library("sm80", "-gencode=arch=compute_80,code=sm_80"), tmp_path / "lib" / "libtorch_nvshmem.so"
+    )
+    findings = check_gpu_code(tmp_path, parse_name("pytorch-sm86-avx2"), origin)
+    [row] = [row for row in findings if row.where.startswith("libtorch_nvshmem.so")]
+    assert (row.status, row.found.split(",")[0]) == (status, "sm_80")
+
+
+def test_an_official_wheel_is_not_compiled_here(tmp_path: Path) -> None:
+    found = rows(tmp_path, "libtorch_cuda.so", (OWN, "90", False), (NCCL, "90 120", False), origin="wheel")
+    assert [row.found for row in found] == ["sm_90 sm_120"]
+
+
+def test_the_device_linkers_input_is_told_apart(tmp_path: Path) -> None:
+    path = nvcc_objects((OWN, "90", True))
+    with open_elf(path) as elf:
+        assert elf.section("__nv_relfatbin")
+    found = rows(tmp_path, "libtorch_nvshmem.so", (OWN, "90", True))
+    assert [(row.status, row.check) for row in found] == [("note", "device linker's input")]
+
+
+def test_real_code_of_nccl_and_magma(environment: Path, official_libraries: Path) -> None:
+    """The official PyTorch has NCCL as a library of its own and links MAGMA."""
+    [nccl] = environment.glob("lib/python3*/site-packages/nvidia/nccl/lib/libnccl.so.2")
+    for path, name, all_linked in (
+        (nccl, "libtorch_cuda.so", True),
+        (official_libraries / "libtorch_cuda_linalg.so", "libtorch_cuda_linalg.so", True),
+        (official_libraries / "libtorch_cuda.so", "libtorch_cuda.so", False),
+    ):
+        with open_elf(path) as elf:
+            places = {container.offset for container in read_fatbins(elf)}
+            assert linked_containers(elf, name) == (places if all_linked else set())
