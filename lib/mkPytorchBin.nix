@@ -87,13 +87,14 @@ let
       environment = environment.pkgs.python.withPackages (packages: [ packages.torch ]);
       tests = {
         verify = ofCuda.callPackage ../checks/verify.nix {
+          inherit (bin) environment;
           variant = bin // {
             # A verification's name has an instruction set too; of a wheel it is not asked.
             pname = "pytorch-sm${undotted code}-${
               if lib.hasPrefix "x86_64" system then "avx" else "armv8_2"
             }";
           };
-          inherit (scope) python pytorch-variants;
+          pytorch-variants-cli = scope.toPythonApplication scope.pytorch-variants;
         };
       };
     };

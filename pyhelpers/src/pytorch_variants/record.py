@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytorch_variants.rewrite import replacing
+from pytorch_variants.files import replace_text
 
 Row = tuple[str, str]  # sha256=…, size in bytes
 
@@ -41,7 +41,6 @@ def update_records(site: Path, paths: Sequence[Path]) -> None:
         listed = {name for name, *_ in csv.reader(io.StringIO(old))}
         names = {path.relative_to(site).as_posix(): path for path in paths if path.is_relative_to(site)}
         changed = {name: _row_of(path) for name, path in names.items() if name in listed}
-        new = rewritten(old, changed).encode()
-        if changed and new != old.encode():
-            with replacing(record, record.stat().st_mode) as file, open(file, "wb", closefd=False) as out:
-                out.write(new)
+        new = rewritten(old, changed)
+        if changed and new != old:
+            replace_text(record, new)
