@@ -18,8 +18,8 @@
         "aarch64-linux"
         "aarch64-darwin"
       ] (lib.attrNames nixpkgs.legacyPackages);
-      # Nothing unfree but CUDA. nixpkgs' own CUDA builds set cudaSupport for all that knows it (UCX, OpenMPI, …):
-      # a GPU variant over a set without it would need others, which no binary cache has.
+      # nixpkgs' own CUDA builds set cudaSupport for all that knows it (UCX, OpenMPI, …): a GPU variant over a
+      # set without it would need others, which no binary cache has.
       nixpkgsFor =
         system: cudaSupport:
         import nixpkgs {
@@ -28,7 +28,15 @@
             { pkgs, ... }:
             {
               inherit cudaSupport;
-              allowUnfreePredicate = pkgs._cuda.lib.allowUnfreeCudaPredicate;
+              # Nothing unfree but CUDA, and the official wheels with what they need.
+              allowUnfreePredicate =
+                package:
+                pkgs._cuda.lib.allowUnfreeCudaPredicate package
+                || lib.hasPrefix "pytorch-bin-" (lib.getName package)
+                || lib.elem (lib.getName package) [
+                  "cuda-bindings"
+                  "triton"
+                ];
             };
           overlays = [ self.overlays.default ];
         };

@@ -18,6 +18,7 @@ lib.fix (
     limitJobs = load ./limitJobs.nix;
     mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
+    mkPytorchBin = load ./mkPytorchBin.nix;
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
@@ -28,6 +29,7 @@ lib.fix (
     specialisedClosure = load ./specialisedClosure.nix;
     suggestion = load ./suggestion.nix;
     variants = load ./variants.nix;
+    wheelTargets = load ./wheelTargets.nix;
     withCuda = load ./withCuda.nix;
     withTorch = load ./withTorch.nix;
   }

@@ -112,6 +112,11 @@ let
   variants =
     lib.mapAttrs (_: build) (lib.filterAttrs (_: buildable) (choices [ null ] [ null ]))
     // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { pytorch-mps = mkPytorchVariant { inherit pkgs; }; };
+
+  # The official wheel for one architecture, for every GPU of the table that this system can have.
+  bins = lib.mapAttrs' (
+    name: _: lib.nameValuePair "pytorch-bin-${name}" (variantsLib.mkPytorchBin { inherit pkgs; gpu = name; })
+  ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
 in
 {
   /**
@@ -120,6 +125,7 @@ in
   */
   all =
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
+    // bins
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
       mkPytorchVariant =
@@ -134,7 +140,7 @@ in
   /**
     Those with short names that this package set can build, and the command line.
   */
-  packages = withCompanions variants // {
+  packages = withCompanions variants // lib.filterAttrs (_: bin: (builtins.tryEval bin).success) bins // {
     default = variants.${flagship};
     cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
   };

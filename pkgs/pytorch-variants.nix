@@ -1,5 +1,6 @@
 {
   lib,
+  python,
   buildPythonPackage,
   setuptools,
   capstone,
@@ -11,45 +12,72 @@
   typer,
 }:
 
-buildPythonPackage {
-  pname = "pytorch-variants";
-  inherit ((lib.importTOML ../pyhelpers/pyproject.toml).project) version;
-  pyproject = true;
+let
+  package = buildPythonPackage {
+    pname = "pytorch-variants";
+    inherit ((lib.importTOML ../pyhelpers/pyproject.toml).project) version;
+    pyproject = true;
 
-  # The hardware table is linked into the Python package, so both have to be in the source.
-  src = lib.cleanSourceWith {
-    src = ../.;
-    name = "source";
-    filter =
-      path: _:
-      let
-        relative = lib.removePrefix "${toString ../.}/" (toString path);
-      in
-      lib.elem relative [
-        "lib"
-        "lib/hardware.toml"
-        "pyhelpers"
-        "pyhelpers/pyproject.toml"
-      ]
-      || lib.hasPrefix "pyhelpers/src" relative && !lib.hasInfix "__pycache__" relative;
+    # The hardware table is linked into the Python package, so both have to be in the source.
+    src = lib.cleanSourceWith {
+      src = ../.;
+      name = "source";
+      filter =
+        path: _:
+        let
+          relative = lib.removePrefix "${toString ../.}/" (toString path);
+        in
+        lib.elem relative [
+          "lib"
+          "lib/hardware.toml"
+          "pyhelpers"
+          "pyhelpers/pyproject.toml"
+        ]
+        || lib.hasPrefix "pyhelpers/src" relative && !lib.hasInfix "__pycache__" relative;
+    };
+    sourceRoot = "source/pyhelpers";
+
+    build-system = [ setuptools ];
+    dependencies = [
+      capstone
+      nix-prefetch-github
+      nvidia-ml-py
+      packaging
+      pip
+      rich
+      typer
+    ];
+    pythonImportsCheck = [ "pytorch_variants" ];
+
+    /**
+      Shell text that cuts the GPU code of an installed wheel down, for a phase after its installation.
+
+      # Type
+
+      ```
+      retarget :: String -> [ String ] -> String
+      ```
+
+      # Example
+
+      ```nix
+      retarget "$out/${python.sitePackages}/torch" [ "9.0" ]
+      => "/nix/store/…/bin/pytorch-variants retarget … --in-place --gpu 9.0"
+      ```
+    */
+    passthru.retarget =
+      directory: targets:
+      "${
+        python.withPackages (_: [ package ])
+      }/bin/pytorch-variants retarget \"${directory}\" --in-place ${
+        lib.concatMapStringsSep " " (target: "--gpu ${target}") targets
+      }\n";
+
+    meta = {
+      description = "Architecture lookups, wheel retargeting and CUDA verification for PyTorch variants";
+      mainProgram = "pytorch-variants";
+      license = lib.licenses.mit or { };
+    };
   };
-  sourceRoot = "source/pyhelpers";
-
-  build-system = [ setuptools ];
-  dependencies = [
-    capstone
-    nix-prefetch-github
-    nvidia-ml-py
-    packaging
-    pip
-    rich
-    typer
-  ];
-  pythonImportsCheck = [ "pytorch_variants" ];
-
-  meta = {
-    description = "Architecture lookups, wheel retargeting and CUDA verification for PyTorch variants";
-    mainProgram = "pytorch-variants";
-    license = lib.licenses.mit or { };
-  };
-}
+in
+package

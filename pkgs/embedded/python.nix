@@ -43,11 +43,22 @@ let
     withPackages = f: packages.callPackage ./environment.nix { } (f packages);
   };
 
+  companions = [
+    "torchvision"
+    "torchaudio"
+  ];
+
   # Overridable by its dependencies, as a package of nixpkgs is by its arguments.
   wheelPackage =
     pname: pin:
     lib.makeOverridable (lib.setFunctionArgs (
       dependencies:
+      let
+        # Companions' GPU code is cut down to what their torch is for.
+        gpuTargets = lib.optionals (dependencies ? torch && lib.elem pname companions) (
+          dependencies.torch.gpuTargets or [ ]
+        );
+      in
       packages.buildPythonPackage {
         inherit pname;
         inherit (pin) version;
@@ -55,6 +66,10 @@ let
         build-system = lib.optional (!isWheel pin) packages.setuptools;
         src = fetchWheel (pin // { inherit python pname; });
         dependencies = lib.attrValues dependencies;
+        postInstall = lib.optionalString (gpuTargets != [ ]) (
+          packages.pytorch-variants.retarget "$out/${sitePackages}/${pname}" gpuTargets
+        );
+        passthru = lib.optionalAttrs (gpuTargets != [ ]) { inherit (dependencies.torch) origin; };
       }
     ) (lib.genAttrs pin.requires (_: false))) (lib.genAttrs pin.requires (name: packages.${name}));
 
@@ -70,7 +85,8 @@ let
           package:
           (python.withPackages (_: [ package ])).overrideAttrs { inherit (package) pname version name meta; };
         buildPythonPackage = self.callPackage ./buildPythonPackage.nix { };
-        torch = self.callPackage ./torch.nix { pin = wheels.torch; };
+        torch = self.callPackage ./torch.nix { };
+        torch-bin = self.callPackage ./torch-bin.nix { pin = wheels.torch; };
       }
     )
   );

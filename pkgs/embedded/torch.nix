@@ -1,11 +1,8 @@
 {
   lib,
   python,
-  buildPythonPackage,
-  fetchWheel,
+  torch-bin,
   cudaPackages,
-  pin,
-  pins,
   # Comes with the flake's overlay: the retargeting is its own code, not this set's.
   pytorch-variants ?
     throw "the embedded torch is retargeted by pytorch-variants: apply the flake's overlays.default",
@@ -15,37 +12,21 @@
 }:
 
 # The official CUDA wheel. With gpuTargets its GPU code is cut down to these, as a compiled torch's would be.
-let
-  retarget = lib.optionalString (gpuTargets != [ ]) ''
-    ${python.withPackages (_: [ pytorch-variants ])}/bin/pytorch-variants retarget \
-      "$site/torch" --in-place ${lib.concatMapStringsSep " " (target: "--gpu ${target}") gpuTargets}
-  '';
-in
-buildPythonPackage {
-  pname = "torch";
-  inherit (pin) version;
-  format = "wheel";
-  src =
-    if cudaSupport then
-      fetchWheel (
-        pin
-        // {
-          inherit python;
-          pname = "torch";
-        }
+if !cudaSupport then
+  torch-bin.overrideAttrs {
+    src = throw "the official PyTorch ${torch-bin.version} wheel is built for CUDA: take a GPU variant, or a nixpkgs that compiles";
+  }
+else
+  torch-bin.overrideAttrs (old: {
+    postInstall =
+      lib.optionalString (gpuTargets != [ ]) (
+        pytorch-variants.retarget "$out/${python.sitePackages}/torch" gpuTargets
       )
-    else
-      throw "the official PyTorch ${pin.version} wheel is built for CUDA: take a GPU variant, or a nixpkgs that compiles";
-  dependencies = map (dependency: python.pkgs.${dependency}) (pin.requires ++ [ "numpy" ]);
-  postInstall = retarget;
-
-  passthru = {
-    inherit cudaPackages cudaSupport;
-    # The targets that the wheel has code for; a compiled torch has no such limit.
-    wheelTargets = pins.gpuTargets;
-    origin = "official wheel${
-      lib.optionalString (gpuTargets != [ ]) ", retargeted"
-    }; CPU flags not applied (the wheel dispatches at run time)";
-  };
-  meta.description = "PyTorch: the official wheel";
-}
+      + old.postInstall;
+    passthru = old.passthru // {
+      inherit cudaPackages cudaSupport;
+      origin = "official wheel${
+        lib.optionalString (gpuTargets != [ ]) ", retargeted"
+      }; CPU flags not applied (the wheel dispatches at run time)";
+    };
+  })

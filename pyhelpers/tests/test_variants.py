@@ -1,5 +1,6 @@
 """The flake over the embedded package set, and over a real nixpkgs where $NIXPKGS names one."""
 
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ def test_packages_have_one_torch_per_pair(nix: Nix) -> None:
     assert FLAGSHIP in names
     pairs = {f"pytorch-{gpu}-{cpu}" for gpu in [*gpus(), "cpu"] for cpu in cpus()}
     torches = {name for name in names if not name.startswith(("torchvision-", "torchaudio-"))}
-    assert torches - pairs == {"cli", "default"}
+    bins = {f"pytorch-bin-{gpu}" for gpu in gpus()}
+    assert torches - pairs - bins == {"cli", "default"}
 
 
 def test_the_flagship_says_what_it_is(nix: Nix) -> None:
@@ -152,5 +154,5 @@ def test_every_variant_has_a_program_that_verifies_it(nix: Nix) -> None:
     assert set(apps.values()) == {"app"}
     assert {"verify", f"verify-{FLAGSHIP}"} <= set(apps)
     variants = nix.eval(f".#packages.{SYSTEM}", "builtins.attrNames")
-    torches = {name for name in variants if name.startswith("pytorch-")}
+    torches = {name for name in variants if re.fullmatch("pytorch-(?!bin-).*", name)}
     assert set(apps) == {"verify", *(f"verify-{name}" for name in torches)}

@@ -179,34 +179,57 @@ def verify(
 
 @app.command()
 def retarget(
-    torch: Annotated[Path, typer.Argument(help="An installed torch package, …/site-packages/torch.")],
-    gpu: Annotated[list[str], typer.Option(help="A GPU to keep, in any spelling; may be repeated.")],
-    in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Wheels, installed packages or environments, libraries.", metavar="INPUT"),
+    ],
+    gpu: Annotated[list[str], typer.Option(help="GPUs to keep, in any spelling: h100, or sm80,sm90.")],
     keep_ptx: Annotated[bool, typer.Option("--keep-ptx", help="Keep the PTX of these GPUs.")] = False,
+    compatible: Annotated[
+        bool, typer.Option("--compatible", help="For a GPU without code, keep what runs on it: sm_86 on 8.9.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The directory of new files; else the current one.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
+    json: Json = False,
 ) -> None:
-    """Cut the GPU code of PyTorch's own libraries down to some architectures.
+    """Cut the GPU code of PyTorch's own libraries down to some architectures, and the files with it.
 
-    Example: pytorch-variants retarget venv/lib/python3.11/site-packages/torch --gpu h100 --in-place
+    Example: pytorch-variants retarget torch-2.10.0-cp311-cp311-manylinux_2_28_x86_64.whl --gpu h100
     """
-    from rich.table import Table
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
     from pytorch_variants.hardware import parse_gpu
-    from pytorch_variants.retarget import retarget_torch
+    from pytorch_variants.retarget_report import Options, print_account, retarget_path, to_json
 
-    if not in_place:
-        raise UserError(f"{torch}: its files would be changed; say so with --in-place")
-    table = Table(title="GPU code", title_justify="left")
-    for title in ("library", "before", "after", "kept", "dropped"):
-        table.add_column(title, justify="right" if title in ("before", "after") else "left")
-    for result in retarget_torch(torch, [parse_gpu(text).number for text in gpu], keep_ptx=keep_ptx):
-        table.add_row(
-            result.path.name,
-            f"{result.before / 1e6:.1f} MB",
-            f"{result.after / 1e6:.1f} MB",
-            " ".join(result.kept),
-            " ".join(result.dropped),
-        )
-    console().print(table)
+    gpus = [parse_gpu(name.strip()) for text in gpu for name in text.split(",")]
+    options = Options(
+        wanted=tuple(gpu.number for gpu in gpus),
+        keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
+        compatible=compatible,
+        in_place=in_place,
+        output=output,
+    )
+
+    def advance(bar: TaskID, done: int, total: int) -> None:
+        bars.update(bar, completed=done, total=total)
+
+    accounts = []
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
+        for path in inputs:
+            bar = bars.add_task(path.name, total=None)
+            account = retarget_path(path, options, partial(advance, bar))
+            accounts.append(account)
+            bars.remove_task(bar)
+            if not json:
+                print_account(account, console())
+    if json:
+        print(to_json(accounts))
 
 
 def _explain(error: Any) -> tuple[str, str]:

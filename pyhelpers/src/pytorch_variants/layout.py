@@ -7,7 +7,7 @@ offsets in the program and section headers, the size of .nv_fatbin, the sizes in
 and the containers' addresses in the wrappers (with their relocations) and in .symtab.
 """
 
-import struct
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,9 +23,6 @@ from pytorch_variants.fatbin import (
 )
 
 _R_RELATIVE = {"x86_64": 8, "aarch64": 1027}
-# One field of every row: most rows are of no interest, and there are hundreds of thousands.
-_ADDENDS = struct.Struct("<16xq")
-_VALUES = struct.Struct("<8xQ8x")
 _ALIGN = 8  # of a container, as nvcc's assembly asks for
 
 Copy = tuple[int, int, int]  # from, to, length
@@ -59,7 +56,8 @@ class _Layout:
 class Plan:
     """How to make the new file: `size` bytes of zeros, then the copies, then the patches over them.
 
-    Names are sm_90a for a cubin, compute_90 for PTX. Sizes are bytes, gpu_code_* those of .nv_fatbin.
+    Copies and patches are each in the new file's order, and no two overlap. Names are sm_90a for a cubin,
+    compute_90 for PTX. Sizes are bytes, gpu_code_* those of .nv_fatbin.
     """
 
     size: int
@@ -73,6 +71,32 @@ class Plan:
 
 def _u64(value: int) -> bytes:
     return value.to_bytes(8, "little")
+
+
+# These tables have hundreds of thousands of rows, few of them of interest: one column is taken out of the
+# rows and searched whole.
+def _rows(table: Section, row: int) -> range:
+    return range(table.offset, table.offset + table.size - table.size % row, row)
+
+
+def _relocations_into(elf: Elf, table: Section, section: Section) -> Iterator[tuple[int, int, int, int]]:
+    """The places of a table's rows whose addend is an address in a section, and the rows."""
+    rows = _rows(table, e.RELA.size)
+    addends = elf.data[rows.start : rows.stop].cast("Q")[2::3].tolist()
+    start, stop = section.address, section.address + section.size
+    for offset in [rows[i] for i, addend in enumerate(addends) if start <= addend < stop]:
+        yield offset, *e.RELA.unpack_from(elf.data, offset)
+
+
+def _symbols_of(elf: Elf, table: Section, section: Section) -> Iterator[tuple[int, int]]:
+    """The places of a symbol table's rows that belong to a section, and the symbols' values."""
+    rows = _rows(table, e.SYMBOL.size)
+    index_bytes = elf.data[rows.start : rows.stop][6 :: e.SYMBOL.size].tobytes()
+    for match in re.finditer(re.escape(bytes([section.index & 255])), index_bytes):
+        offset = rows[match.start()]
+        _, _, _, index, value, _ = e.SYMBOL.unpack_from(elf.data, offset)
+        if index == section.index:
+            yield offset, value
 
 
 def _runs_on(entry: Entry, target: int) -> bool:
@@ -103,7 +127,8 @@ def select(entries: Sequence[Entry], targets: Collection[int], keep_ptx: bool = 
     return tuple(entry for entry in entries if (entry.kind, entry.arch) in chosen)
 
 
-def _names(containers: Sequence[tuple[Entry, ...]]) -> tuple[str, ...]:
+def code_names(containers: Sequence[tuple[Entry, ...]]) -> tuple[str, ...]:
+    """What code there is, in order: sm_90a for a cubin, compute_90 for PTX."""
     names = {
         (entry.arch, entry.sm if entry.kind == "cubin" else entry.sm.replace("sm", "compute"))
         for entries in containers
@@ -230,17 +255,13 @@ def _pointer_patches(elf: Elf, section: Section, layout: _Layout, places: dict[i
     for table in elf.sections:
         if table.type != e.SHT_RELA or not table.flags & e.SHF_ALLOC:
             continue
-        rows = elf.data[table.offset : table.offset + table.size - table.size % e.RELA.size]
-        for index, (addend,) in enumerate(_ADDENDS.iter_unpack(rows)):
-            if addend not in inside:
-                continue
-            address, info, _ = e.RELA.unpack_from(rows, index * e.RELA.size)
+        for offset, address, info, addend in _relocations_into(elf, table, section):
             what = f"the relocation at {address:#x}"
             if info >> 32:
                 continue  # With a symbol the addend is a distance, not an address.
             if info != relative:
                 raise UserError(f"{what} has the unknown type {info}")
-            yield layout.moved(table.offset) + index * e.RELA.size + 16, place(addend, what)
+            yield layout.moved(offset) + 16, place(addend, what)
     # The file's own value: the address itself without a RELA entry (RELR, REL), else a copy or nothing.
     for wrapper in read_wrappers(elf):
         if wrapper.value in inside:
@@ -252,15 +273,12 @@ def _symbol_patches(elf: Elf, section: Section, layout: _Layout, places: dict[in
     for table in elf.sections:
         if table.type not in (e.SHT_SYMTAB, e.SHT_DYNSYM):
             continue
-        rows = elf.data[table.offset : table.offset + table.size - table.size % e.SYMBOL.size]
-        for index, (value,) in enumerate(_VALUES.iter_unpack(rows)):
+        for offset, value in _symbols_of(elf, table, section):
             if value not in places:
-                continue
-            if e.SYMBOL.unpack_from(rows, index * e.SYMBOL.size)[3] != section.index:
                 continue
             if table.type == e.SHT_DYNSYM:
                 raise UserError(f"it exports a symbol inside {SECTION_NAME}")
-            yield layout.moved(table.offset) + index * e.SYMBOL.size + 8, _u64(places[value])
+            yield layout.moved(offset) + 8, _u64(places[value])
 
 
 def _copies(moves: Sequence[_Move], section: Section, layout: _Layout, size: int) -> list[Copy]:
@@ -295,17 +313,21 @@ def make_plan(elf: Elf, keep: frozenset[int], keep_ptx: bool) -> Plan:
     layout = _layout(elf, section, code_end)
     shift = section.address - section.offset
     places = {move.container.offset + shift: move.offset + shift for move in moves}
-    had = _names([container.entries for container in containers])
-    kept = _names([move.entries for move in moves])
+    had = code_names([container.entries for container in containers])
+    kept = code_names([move.entries for move in moves])
     return Plan(
         size=len(elf.data) - layout.delta,
         copies=tuple(_copies(moves, section, layout, len(elf.data))),
-        patches=(
-            *_header_patches(elf, section, layout),
-            *_pointer_patches(elf, section, layout, places),
-            *_symbol_patches(elf, section, layout, places),
-            # The payload's size, in each container's header.
-            *((m.offset + 8, _u64(m.size - m.container.header_size)) for m in moves),
+        patches=tuple(
+            sorted(
+                (
+                    *_header_patches(elf, section, layout),
+                    *_pointer_patches(elf, section, layout, places),
+                    *_symbol_patches(elf, section, layout, places),
+                    # The payload's size, in each container's header.
+                    *((m.offset + 8, _u64(m.size - m.container.header_size)) for m in moves),
+                )
+            )
         ),
         gpu_code_before=section.size,
         gpu_code_after=code_end - section.offset,

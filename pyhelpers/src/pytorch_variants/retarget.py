@@ -2,28 +2,40 @@
 
 import os
 import re
-import stat
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pytorch_variants.elf import SHT_NOBITS, Elf, ElfError, open_elf
 from pytorch_variants.errors import UserError
-from pytorch_variants.fatbin import read_fatbins
-from pytorch_variants.layout import Copy, Patch, make_plan, select
+from pytorch_variants.fatbin import Container, read_fatbins
+from pytorch_variants.layout import Plan, code_names, make_plan, select
+from pytorch_variants.record import update_records
+from pytorch_variants.rewrite import write
 
-__all__ = ["Retargeted", "architectures", "retarget_file", "retarget_torch", "select"]
+__all__ = ["Retargeted", "architectures", "retarget_directory", "retarget_file", "select"]
 
-# NVIDIA's licence does not allow changing its libraries; some wheels carry them beside PyTorch's own.
+# The packages of an environment that are PyTorch's own.
+OWN = ("torch", "torchvision", "torchaudio")
 _NVIDIA = re.compile(
     r"lib(cu(da|blas|dnn|fft|file|pti|rand|solver|sparse|tensor)|nccl|npp"
-    r"|nv(rtc|JitLink|ToolsExt|perf|shmem|_)|nvidia)"
+    r"|nv(rtc|fatbin|jpeg|JitLink|ToolsExt|perf|shmem|vm|_)|nvidia)"
 )
+_SHARED = re.compile(r"\.so(\.[0-9.]+)?$")
+
+FLAGS_LIBRARY = "libtorch_python.so"
 _FLAG = rb"(?:sm|compute)_\d+[af]?"
-_FLAGS = re.compile(rb"(?<![ -~])" + _FLAG + rb"(?: " + _FLAG + rb")*(?=\0)")
+# A compiler that loads the end of another constant by vector registers puts that in front, without a NUL
+# between (PyTorch 2.8 and 2.9); but a list of options for nvcc is not what is looked for.
+_FLAGS = re.compile(rb"(?<![ ,;=_-])" + _FLAG + rb"(?: " + _FLAG + rb")*(?=\0)")
+
+TAKES_ITS_PLACE = "the result would take its place: name a directory with -o, or say --in-place"
+
+# Bytes done, bytes in all.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -39,48 +51,98 @@ class Retargeted:
     dropped: tuple[str, ...]
 
 
-def _copy(source: int, target: int, start: int, to: int, length: int) -> None:
-    """Copy within the kernel where it can, so that no byte of GPU code passes through this process."""
-    while length:
-        try:
-            done = os.copy_file_range(source, target, length, start, to)
-        except OSError:
-            # Another file system, or one that cannot.
-            done = os.pwrite(target, os.pread(source, min(length, 1 << 20), start), to)
-        if not done:
-            raise UserError("it was cut short while it was read")
-        start, to, length = start + done, to + done, length - done
+@dataclass(frozen=True)
+class Library:
+    """A library of PyTorch's own that has GPU code, or `flags`: the place and text of the list of it.
+
+    That list is the string that torch._C._cuda_getArchFlags() returns. `path` is in the file system or,
+    of a wheel, in the archive; `size` is the file's, in bytes.
+    """
+
+    path: Path
+    size: int
+    containers: tuple[Container, ...]
+    flags: tuple[int, bytes] | None
+
+
+def is_nvidia(path: PurePath) -> bool:
+    """Whether a library, by its path in a wheel or in site-packages, is NVIDIA's own."""
+    return "nvidia" in path.parts[:-1] or bool(_NVIDIA.match(path.name))
+
+
+def is_shared_library(path: PurePath) -> bool:
+    """Whether it is named as one."""
+    return bool(_SHARED.search(path.name))
+
+
+def nvidia_among(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of some paths that are NVIDIA's libraries."""
+    return tuple(
+        sorted(path for path in paths if is_shared_library(PurePath(path)) and is_nvidia(PurePath(path)))
+    )
+
+
+def read_library(path: Path, elf: Elf) -> Library | None:
+    """What there is to retarget in a library; None if there is nothing. Raises UserError."""
+    containers, flags = read_fatbins(elf), None
+    if path.name == FLAGS_LIBRARY and (constants := elf.section(".rodata")):
+        size = 0 if constants.type == SHT_NOBITS else constants.size
+        with elf.data[constants.offset : constants.offset + size] as data:
+            found = [(match.start(), match.group()) for match in _FLAGS.finditer(data)]
+        if len(found) != 1:
+            raise UserError("no list of GPU architectures in it; is this a CUDA build?")
+        flags = constants.offset + found[0][0], found[0][1]
+    return Library(path, len(elf.data), containers, flags) if containers or flags else None
+
+
+def _kept_flags(flags: bytes, keep: Collection[int], keep_ptx: bool) -> bytes:
+    return b" ".join(
+        flag
+        for flag in flags.split(b" ")
+        if int(re.sub(rb"\D", b"", flag)) in keep and (keep_ptx or flag.startswith(b"sm_"))
+    )
+
+
+def plan_library(elf: Elf, library: Library, keep: frozenset[int], keep_ptx: bool) -> Plan | None:
+    """How to make the library for these architectures; None if it is that already. Raises UserError."""
+    if not library.flags:
+        plan = make_plan(elf, keep, keep_ptx)
+        return plan if plan.gpu_code_before != plan.gpu_code_after else None
+    offset, flags = library.flags
+    kept = _kept_flags(flags, keep, keep_ptx)
+    # The function makes its Python string by PyUnicode_FromString, which ends at the first NUL.
+    patch = offset, kept.ljust(len(flags), b"\0")
+    return Plan(library.size, ((0, 0, library.size),), (patch,), 0, 0, (), ()) if kept != flags else None
+
+
+def account(library: Library, plan: Plan | None) -> Retargeted:
+    """What becomes of a library."""
+    if plan:
+        return Retargeted(
+            path=library.path,
+            before=library.size,
+            after=plan.size,
+            gpu_code_before=plan.gpu_code_before,
+            gpu_code_after=plan.gpu_code_after,
+            kept=plan.kept,
+            dropped=plan.dropped,
+        )
+    names = code_names([container.entries for container in library.containers])
+    code = sum(container.size for container in library.containers)
+    return Retargeted(library.path, library.size, library.size, code, code, names, ())
 
 
 @contextmanager
-def _replacing(target: Path, like: int) -> Iterator[int]:
-    """A new file beside the target, with the mode of an open one, that takes the target's place."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+def _naming(source: Path, target: Path) -> Iterator[None]:
+    """Name the file in what is raised, as one line."""
     try:
-        try:
-            yield descriptor
-            os.fchmod(descriptor, stat.S_IMODE(os.fstat(like).st_mode))
-        finally:
-            os.close(descriptor)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _write(
-    source: Path,
-    target: Path,
-    copies: Sequence[Copy],
-    patches: Sequence[Patch],
-    size: int,
-) -> None:
-    with source.open("rb") as file, _replacing(target, file.fileno()) as new:
-        os.truncate(new, size)
-        for start, to, length in copies:
-            _copy(file.fileno(), new, start, to, length)
-        for offset, data in patches:
-            os.pwrite(new, data, offset)
+        yield
+    except ElfError:
+        raise  # It has the path.
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{error.filename or target}: {error.strerror}") from error
 
 
 def retarget_file(source: Path, target: Path, keep: frozenset[int], *, keep_ptx: bool = False) -> Retargeted:
@@ -93,126 +155,153 @@ def retarget_file(source: Path, target: Path, keep: frozenset[int], *, keep_ptx:
     The same input gives the same bytes; a second time changes nothing. Raises UserError on a file
     that is not laid out as PyTorch's are.
     """
-    try:
+    with _naming(source, target):
         with open_elf(source) as elf:
-            before, plan = len(elf.data), make_plan(elf, keep, keep_ptx)
-        _write(source, target, plan.copies, plan.patches, plan.size)
-    except ElfError:
-        raise
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-    except OSError as error:
-        raise UserError(f"{error.filename or target}: {error.strerror}") from error
-    return Retargeted(
-        path=target,
-        before=before,
-        after=plan.size,
-        gpu_code_before=plan.gpu_code_before,
-        gpu_code_after=plan.gpu_code_after,
-        kept=plan.kept,
-        dropped=plan.dropped,
+            library, plan = Library(target, len(elf.data), (), None), make_plan(elf, keep, keep_ptx)
+        write(source, target, plan)
+    return account(library, plan)
+
+
+def available(libraries: Iterable[Library]) -> tuple[int, ...]:
+    """The architectures that one package's libraries are built for, as numbers in order.
+
+    Those are the ones that PyTorch says it is built for that have cubins too; of a companion, which says
+    nothing, those that most containers have cubins for. An architecture that only a few kernels have code
+    for is none of them: PyTorch 2.11 has sm_89 code in one container of 444, where an L40S runs the sm_86
+    code of all the others.
+    """
+    libraries = list(libraries)
+    containers = [container for library in libraries for container in library.containers if container.entries]
+    having = Counter(
+        arch
+        for container in containers
+        for arch in {entry.arch for entry in container.entries if entry.kind == "cubin"}
     )
+    for flags in [library.flags for library in libraries if library.flags]:
+        said = {int(number) for number in re.findall(rb"sm_(\d+)", flags[1])}
+        return tuple(sorted(said & having.keys()))
+    return tuple(sorted(arch for arch, count in having.items() if 2 * count > len(containers)))
 
 
-def _find_flags(elf: Elf) -> tuple[int, bytes] | None:
-    """The place and text of the string that torch._C._cuda_getArchFlags() returns."""
-    constants = elf.section(".rodata")
-    if constants is None or constants.type == SHT_NOBITS:
-        return None
-    with elf.data[constants.offset : constants.offset + constants.size] as data:
-        found = [(match.start(), match.group()) for match in _FLAGS.finditer(data)]
-    if len(found) != 1:
-        return None
-    return constants.offset + found[0][0], found[0][1]
+def choose(have: Sequence[int], wanted: Sequence[int], compatible: bool, what: str) -> frozenset[int]:
+    """The architectures to keep for some GPUs of what a package has.
+
+    With `compatible` a GPU without code of its own gets that of the nearest earlier architecture of its
+    major compute capability, which it runs (CUDA C++ Programming Guide, "Binary Compatibility"). Raises
+    UserError, which names what there is, for a GPU that is left without code.
+    """
+    if not wanted:
+        raise UserError("name at least one architecture to keep")
+    if not have:
+        raise UserError(f"{what} has no GPU code; is this a CUDA build?")
+    keep = set()
+    for arch in wanted:
+        near = max((other for other in have if other // 10 == arch // 10 and other <= arch), default=None)
+        if near == arch or (compatible and near):
+            keep.add(near)
+            continue
+        message = f"{what} has no sm_{arch} code; it has {', '.join(f'sm_{number}' for number in have)}"
+        if near:
+            message += f", and sm_{near} code runs on sm_{arch}: take that with --compatible"
+        raise UserError(message)
+    return frozenset(keep)
 
 
-def _read_flags(torch_dir: Path) -> tuple[Path, int, bytes]:
-    library = torch_dir / "lib" / "libtorch_python.so"
-    with open_elf(library) as elf:
-        found = _find_flags(elf)
-    if found is None:
-        raise UserError(f"{library}: no list of GPU architectures in it; is this a CUDA build?")
-    return library, *found
-
-
-def _retarget_flags(torch_dir: Path, keep: frozenset[int], keep_ptx: bool) -> None:
-    # The function makes its Python string by PyUnicode_FromString, which ends at the first NUL.
-    library, offset, flags = _read_flags(torch_dir)
-    kept = b" ".join(
-        flag
-        for flag in flags.split(b" ")
-        if int(re.sub(rb"\D", b"", flag)) in keep and (keep_ptx or flag.startswith(b"sm_"))
-    )
-    if kept != flags:
-        size = library.stat().st_size
-        patch = (offset, kept.ljust(len(flags), b"\0"))
-        _write(library, library, [(0, 0, size)], [patch], size)
-
-
-def _libraries(torch_dir: Path) -> Iterator[tuple[Path, frozenset[int]]]:
-    """PyTorch's own libraries with GPU code, and the architectures that they have cubins for."""
-    for path in sorted(torch_dir.rglob("*.so*")):
-        if path.is_symlink() or not path.is_file() or _NVIDIA.match(path.name):
+def read_directory(directory: Path) -> Iterator[Library]:
+    """What there is to retarget in an installed package, flags last. Raises UserError."""
+    found = []
+    for path in sorted(directory.rglob("*.so*")):
+        name = path.relative_to(directory.parent)
+        if not is_shared_library(path) or path.is_symlink() or not path.is_file() or is_nvidia(name):
             continue
         with path.open("rb") as file:
             if file.read(4) != b"\x7fELF":
                 continue
         with open_elf(path) as elf:
-            containers = read_fatbins(elf)
-        if containers:
-            yield (
-                path,
-                frozenset(
-                    entry.arch
-                    for container in containers
-                    for entry in container.entries
-                    if entry.kind == "cubin"
-                ),
-            )
+            try:
+                library = read_library(path, elf)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+        if library:
+            found.append(library)
+    # A run that was cut off is taken up where it stopped, by what PyTorch says of itself.
+    return iter(sorted(found, key=lambda library: library.flags is not None))
 
 
 def architectures(torch_dir: Path) -> tuple[int, ...]:
-    """The architectures that a PyTorch is built for, as numbers: those it says that have cubins too.
-
-    An architecture that only a few kernels have code for is none of them: PyTorch 2.11 has sm_89 code
-    in one container of 444, where an L40S runs the sm_86 code of all the others.
+    """The architectures that an installed package of PyTorch's is built for, as available() counts them.
 
     `torch_dir` is .../site-packages/torch. Raises UserError where that is not a CUDA build.
     """
-    _, _, flags = _read_flags(torch_dir)
-    said = {int(number) for number in re.findall(rb"sm_(\d+)", flags)}
-    return tuple(sorted(said.intersection(*[frozenset().union(*(a for _, a in _libraries(torch_dir)))])))
+    have = available(read_directory(torch_dir))
+    if not have:
+        raise UserError(f"{torch_dir}: no GPU code in it; is this a CUDA build?")
+    return have
 
 
-def retarget_torch(
-    torch_dir: Path,
+def packages_in(directory: Path) -> tuple[Path, ...]:
+    """The installed packages of PyTorch's that a directory is or has: a package, site-packages, a venv.
+
+    Raises UserError where there is none.
+    """
+    if directory.name in OWN or (directory / "__init__.py").exists():
+        return (directory,)
+    sites = [directory, *sorted(directory.glob("lib/python3*/site-packages"))]
+    found = tuple(site / name for site in sites for name in OWN if (site / name).is_dir())
+    if not found:
+        raise UserError(
+            f"{directory}: no {', '.join(OWN[:-1])} or {OWN[-1]} in it: "
+            "name such a package, site-packages or an environment"
+        )
+    return found
+
+
+def _rewrite(library: Library, keep: frozenset[int], keep_ptx: bool) -> Retargeted:
+    with _naming(library.path, library.path):
+        with open_elf(library.path) as elf:
+            plan = plan_library(elf, library, keep, keep_ptx)
+        if plan:
+            write(library.path, library.path, plan)
+    return account(library, plan)
+
+
+def retarget_directory(
+    directory: Path,
     keep: Sequence[int],
     *,
     keep_ptx: bool = False,
+    compatible: bool = False,
     jobs: int | None = None,
-    progress: Callable[[Retargeted], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Retargeted, ...]:
-    """Retarget every library of an installed PyTorch in place, and the list that PyTorch gives of itself.
+    """Retarget every library of installed PyTorch packages in place, and the list that PyTorch has of them.
 
-    `torch_dir` is .../site-packages/torch. NVIDIA's libraries stay as they are. `jobs` libraries are
-    worked on at a time; `progress` is called with each that is done. Raises UserError, before anything
-    is changed, for an architecture that this PyTorch is not built for.
+    `directory` is what packages_in() takes. NVIDIA's libraries stay as they are. `jobs` libraries are
+    worked on at a time. The packages' RECORDs follow; their versions stay. Raises UserError, before
+    anything is changed, for an architecture that a package is not built for.
     """
-    available = architectures(torch_dir)
-    for arch in keep:
-        if arch not in available:
-            names = ", ".join(f"sm_{number}" for number in available)
-            raise UserError(f"this PyTorch has no sm_{arch} code; it has {names}")
-    if not keep:
-        raise UserError("name at least one architecture to keep")
-    wanted = frozenset(keep)
-    paths = [path for path, _ in _libraries(torch_dir)]
-    results = []
-    with ThreadPoolExecutor(jobs or min(len(paths), os.cpu_count() or 1)) as pool:
-        for result in pool.map(lambda path: retarget_file(path, path, wanted, keep_ptx=keep_ptx), paths):
-            results.append(result)
-            if progress:
-                progress(result)
-    # Last, so that a run that was cut off is taken up where it stopped.
-    _retarget_flags(torch_dir, wanted, keep_ptx)
+    work: list[tuple[Library, frozenset[int]]] = []
+    packages = packages_in(directory)
+    for package in packages:
+        libraries = list(read_directory(package))
+        if libraries or package == directory:
+            what = "this PyTorch" if package.name == "torch" else f"this {package.name}"
+            try:
+                wanted = choose(available(libraries), keep, compatible, what)
+            except UserError as error:
+                raise UserError(f"{package}: {error}") from error
+            work += [(library, wanted) for library in libraries]
+    results: list[Retargeted] = []
+    total, done = sum(library.size for library, _ in work), 0
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        for speaking in (False, True):
+            part = [(library, wanted) for library, wanted in work if bool(library.flags) == speaking]
+            for result in pool.map(lambda job: _rewrite(job[0], job[1], keep_ptx), part):
+                done += result.before
+                if not speaking:
+                    results.append(result)
+                if progress:
+                    progress(done, total)
+    for site in sorted({package.parent for package in packages}):
+        update_records(site, [library.path for library, _ in work])
     return tuple(results)

@@ -1,0 +1,122 @@
+{
+  lib,
+  cudaVersions,
+  parseGpu,
+  wheelTargets,
+  withCuda,
+}:
+
+let
+  major = version: lib.head (builtins.splitVersion version);
+  undotted = lib.replaceStrings [ "." ] [ "" ];
+
+  # "13.0" of "torch-2.12.0+cu130-cp313-cp313-linux_x86_64.whl"
+  cudaOf =
+    wheel:
+    let
+      digits = builtins.match ".*\\+cu([0-9]+)([0-9])-.*" wheel;
+    in
+    if digits == null then null else lib.concatStringsSep "." digits;
+in
+/**
+  The official PyTorch wheel, nixpkgs' `torch-bin`, with the GPU code of one architecture: in minutes, and with
+  the bits that PyTorch's own builds compute. The CPU code stays as it is, it dispatches at run time.
+
+  A GPU that the wheel has no code of its own for gets that of the latest earlier architecture of its major
+  compute capability, which it runs: an L40S (8.9) sm_86 code. `passthru.code` says which.
+
+  # Type
+
+  ```
+  mkPytorchBin :: { pkgs :: Pkgs, gpu :: String, python :: Null | String ? null } -> Derivation
+  ```
+
+  # Example
+
+  ```nix
+  mkPytorchBin { inherit pkgs; gpu = "H100"; }
+  => «derivation python3.13-pytorch-bin-sm90-2.12.0»
+  (mkPytorchBin { inherit pkgs; gpu = "L40S"; }).code
+  => "8.6"
+  ```
+*/
+{
+  pkgs,
+  gpu,
+  python ? null,
+}:
+let
+  wanted = parseGpu gpu;
+  attribute = if python == null then "python3" else "python${undotted python}";
+  interpreterOf =
+    set:
+    set.${attribute} or (throw "this package set has no Python ${python}: leave `python` out for its own");
+
+  given =
+    (interpreterOf pkgs).pkgs.torch-bin or (throw "this package set has no torch-bin: take a nixpkgs of 2021 or later");
+  # Its dependencies have to be of the CUDA that the wheel was built with.
+  cuda = cudaOf given.src.name;
+  ofCuda = if lib.elem cuda (cudaVersions pkgs) then withCuda pkgs cuda else pkgs;
+  interpreter = interpreterOf ofCuda;
+  scope = interpreter.pkgs;
+  stock = scope.torch-bin;
+
+  inherit (ofCuda.stdenv.hostPlatform) system;
+  # Those of other platforms have other architectures.
+  known = if system == "x86_64-linux" then wheelTargets.${toString cuda} or [ ] else [ ];
+  targets = stock.wheelTargets or known;
+  runs =
+    target:
+    major target == major wanted.capability
+    && !lib.versionOlder wanted.capability target;
+  # Ordered, the last is the nearest.
+  fitting = lib.filter runs targets;
+  code = lib.last fitting;
+
+  bin = stock.overrideAttrs (old: {
+    pname = "pytorch-bin-${wanted.name}";
+    # Before libraries are patched for Nix: that takes the room in them that retargeting needs.
+    postInstall =
+      scope.pytorch-variants.retarget "$out/${scope.python.sitePackages}/torch" [ code ]
+      + (old.postInstall or "");
+    passthru = (old.passthru or { }) // {
+      inherit code;
+      gpu = wanted.name;
+      cuda = if cuda == null then ofCuda.cudaPackages.cudaMajorMinorVersion else cuda;
+      origin = "official wheel, retargeted; CPU flags not applied (the wheel dispatches at run time)";
+      environment = environment.pkgs.python.withPackages (packages: [ packages.torch ]);
+      tests = {
+        verify = ofCuda.callPackage ../checks/verify.nix {
+          inherit (bin) environment;
+          variant = bin // {
+            # A verification's name has an instruction set too; of a wheel it is not asked.
+            pname = "pytorch-sm${undotted code}-${
+              if lib.hasPrefix "x86_64" system then "avx" else "armv8_2"
+            }";
+          };
+          pytorch-variants-cli = scope.toPythonApplication scope.pytorch-variants;
+        };
+      };
+    };
+    meta = old.meta // {
+      description = "PyTorch's official wheel with the GPU code for NVIDIA ${wanted.architecture} ${wanted.name}${
+        lib.optionalString (code != wanted.capability) ", which runs sm${undotted code} code"
+      } (${lib.concatStringsSep ", " (lib.take 4 wanted.products)})";
+    };
+  });
+  environment = interpreter.override {
+    self = environment;
+    packageOverrides = _: _: { torch = bin; };
+  };
+in
+if fitting == [ ] then
+  throw "pytorch-bin-${wanted.name}: the official PyTorch ${stock.version} wheel for ${system} has ${
+    if targets == [ ] then
+      "no GPU code that is known of"
+    else
+      "no code that ${wanted.name} runs, it has ${
+        lib.concatMapStringsSep ", " (target: "sm${undotted target}") targets
+      }"
+  }; take mkPytorchVariant, which compiles"
+else
+  bin

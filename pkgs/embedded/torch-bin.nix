@@ -1,0 +1,26 @@
+{
+  python,
+  buildPythonPackage,
+  fetchWheel,
+  pin,
+  pins,
+}:
+
+# The official CUDA wheel as it is.
+buildPythonPackage {
+  pname = "torch";
+  inherit (pin) version;
+  format = "wheel";
+  src = fetchWheel (
+    pin
+    // {
+      inherit python;
+      pname = "torch";
+    }
+  );
+  dependencies = map (dependency: python.pkgs.${dependency}) (pin.requires ++ [ "numpy" ]);
+
+  # The targets that the wheel has code for; a compiled torch has no such limit.
+  passthru.wheelTargets = pins.gpuTargets;
+  meta.description = "PyTorch: the official wheel";
+}

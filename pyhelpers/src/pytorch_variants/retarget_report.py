@@ -1,0 +1,154 @@
+"""Retarget whatever a command line names, and give an account of it for people and machines."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pytorch_variants.elf import open_elf
+from pytorch_variants.errors import UserError
+from pytorch_variants.retarget import (
+    TAKES_ITS_PLACE,
+    Progress,
+    Retargeted,
+    available,
+    choose,
+    is_nvidia,
+    nvidia_among,
+    packages_in,
+    read_library,
+    retarget_directory,
+    retarget_file,
+)
+from pytorch_variants.wheel import retarget_wheel
+
+WHY_UNTOUCHED = "NVIDIA's licence (the CUDA EULA) does not allow changing its libraries"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of one wheel, directory or file; sizes are bytes, of a directory its libraries' sum.
+
+    `untouched` are NVIDIA's libraries in it.
+    """
+
+    source: Path
+    result: Path
+    before: int
+    after: int
+    seconds: float
+    libraries: tuple[Retargeted, ...]
+    untouched: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command's options; `output` is a directory, `wanted` has architectures as numbers."""
+
+    wanted: tuple[int, ...]
+    keep_ptx: bool = False
+    compatible: bool = False
+    in_place: bool = False
+    output: Path | None = None
+
+
+def _directory(path: Path, options: Options, progress: Progress | None) -> tuple[Retargeted, ...]:
+    if options.output or not options.in_place:
+        raise UserError(f"{path}: an installed package is changed where it is: say so with --in-place")
+    return retarget_directory(
+        path,
+        options.wanted,
+        keep_ptx=options.keep_ptx,
+        compatible=options.compatible,
+        progress=progress,
+    )
+
+
+def _file(path: Path, options: Options) -> Retargeted:
+    if is_nvidia(path):
+        raise UserError(f"{path}: {WHY_UNTOUCHED}")
+    target = path if options.in_place else (options.output or Path.cwd()) / path.name
+    if target.exists() and target.samefile(path) and not options.in_place:
+        raise UserError(f"{path}: {TAKES_ITS_PLACE}")
+    with open_elf(path) as elf:
+        library = read_library(path, elf)
+    have = available([library] if library else [])
+    keep = choose(have, options.wanted, options.compatible, f"{path}: it")
+    return retarget_file(path, target, keep, keep_ptx=options.keep_ptx)
+
+
+def retarget_path(path: Path, options: Options, progress: Progress | None = None) -> Account:
+    """Retarget a wheel, an installed package, an environment or one library.
+
+    A wheel or a library is written to `options.output`, else the current directory. Raises UserError.
+    """
+    start = time.perf_counter()
+    if options.output and options.in_place:
+        raise UserError("--in-place and -o exclude each other")
+    if options.output:
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{options.output}: {error.strerror}") from error
+    untouched: tuple[str, ...] = ()
+    if path.is_dir():
+        libraries = _directory(path, options, progress)
+        result, before = path, sum(library.before for library in libraries)
+        after = sum(library.after for library in libraries)
+        inside = (str(found) for package in packages_in(path) for found in package.rglob("*.so*"))
+        untouched = nvidia_among(inside)
+    elif path.suffix == ".whl":
+        wheel = retarget_wheel(
+            path,
+            path.parent if options.in_place else options.output or Path.cwd(),
+            options.wanted,
+            keep_ptx=options.keep_ptx,
+            compatible=options.compatible,
+            in_place=options.in_place,
+            progress=progress,
+        )
+        result, before, after, libraries = wheel.path, wheel.before, wheel.after, wheel.libraries
+        untouched = wheel.untouched
+    else:
+        libraries = (_file(path, options),)
+        result, before, after = libraries[0].path, libraries[0].before, libraries[0].after
+    seconds = round(time.perf_counter() - start, 3)
+    return Account(path, result, before, after, seconds, libraries, untouched)
+
+
+def to_json(accounts: Sequence[Account]) -> str:
+    """The accounts, for machines."""
+    return json.dumps({"schema": 1, "retargeted": [asdict(account) for account in accounts]}, default=str)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def print_account(account: Account, console: Console) -> None:
+    """Show an account as a table."""
+    table = Table(title=str(account.result), title_justify="left", show_footer=True)
+    table.add_column("library", "in all")
+    table.add_column("before", _size(account.before), justify="right")
+    table.add_column("after", _size(account.after), justify="right")
+    table.add_column("kept", f"in {account.seconds:.1f} s")
+    table.add_column("dropped")
+    for library in account.libraries:
+        table.add_row(
+            library.path.name,
+            _size(library.before),
+            _size(library.after),
+            " ".join(library.kept),
+            " ".join(library.dropped),
+        )
+    console.print(table)
+    if account.untouched:
+        count = len(account.untouched)
+        names = ", ".join(sorted({Path(name).name for name in account.untouched})[:3])
+        console.print(
+            f"left as they are, {count} of NVIDIA's ({names}{', …' if count > 3 else ''}): {WHY_UNTOUCHED}"
+        )

@@ -1,0 +1,69 @@
+"""The official wheel as a package for one architecture."""
+
+import json
+
+import pytest
+from binaries import contents
+from conftest import Nix
+
+PACKAGES = ".#packages.x86_64-linux"
+
+
+def test_one_for_every_gpu_that_the_wheel_has_code_for(nix: Nix) -> None:
+    found = nix.eval(
+        PACKAGES,
+        """packages: let
+          isBin = name: builtins.match "pytorch-bin-.*" name != null;
+        in builtins.listToAttrs (map (name: {
+          inherit name;
+          value = { inherit (packages.${name}) code cuda pname; drv = packages.${name}.drvPath; };
+        }) (builtins.filter isBin (builtins.attrNames packages)))""",
+    )
+    codes = {name.removeprefix("pytorch-bin-"): item["code"] for name, item in found.items()}
+    assert codes.items() >= {"sm75": "7.5", "sm80": "8.0", "sm90": "9.0", "sm120": "12.0"}.items()
+    # Binary compatibility within the major compute capability.
+    assert codes.items() >= {"sm89": "8.6", "sm103": "10.0"}.items()
+    assert not codes.keys() & {"sm61", "sm87", "sm110", "sm121"}
+    assert all(item["pname"] == name for name, item in found.items())
+    assert len({item["drv"] for item in found.values()}) == len(found)
+
+
+def test_a_gpu_that_the_wheel_has_no_code_for(nix: Nix) -> None:
+    message = nix.error(".#legacyPackages.x86_64-linux.pytorch-bin-sm61.drvPath")
+    assert message.startswith("pytorch-bin-sm61: the official PyTorch ")
+    assert "has no code that sm61 runs, it has sm" in message
+    assert "mkPytorchVariant" in message
+
+
+def test_spellings_and_a_python_that_is_not_there(nix: Nix) -> None:
+    make = """legacy: let make = legacy.lib.mkPytorchBin; in
+      (make { inherit (legacy) pkgs; gpu = "NVIDIA L40S"; }).pname"""
+    assert nix.eval(".#legacyPackages.x86_64-linux", make) == "pytorch-bin-sm89"
+    missing = make.replace('gpu = "NVIDIA L40S";', 'gpu = "sm90"; python = "3.4";')
+    assert "no Python 3.4" in nix.error(".#legacyPackages.x86_64-linux", missing)
+
+
+def test_the_table_is_what_the_wheel_has(embedded: Nix) -> None:
+    """What is said of a CUDA release, against the pins, which were read from the wheel itself."""
+    pins = embedded.eval(".#legacyPackages.x86_64-linux.pkgs.pins", "p: { inherit (p) cuda gpuTargets; }")
+    assert embedded.lib("lib.wheelTargets")[pins["cuda"]] == pins["gpuTargets"]
+
+
+def test_it_is_what_its_name_says(embedded: Nix) -> None:
+    """Built: sm_86 code for an L40S, by the same verification as every variant."""
+    report = embedded.build(".#pytorch-bin-sm89.tests.verify")
+    data = json.loads((report / "report.json").read_text())
+    assert data["passed"]
+    assert [row["found"] for row in data["findings"] if row["check"] == "architecture flags"] == ["sm_86"]
+
+
+@pytest.mark.parametrize("companion", ["torchvision", "torchaudio"])
+def test_companions_have_the_code_of_their_torch(embedded: Nix, companion: str) -> None:
+    package = embedded.build(f".#{companion}-sm90-avx512")
+    found = {
+        entry
+        for library in package.glob(f"lib/python3*/site-packages/{companion}/**/*.so")
+        for container in contents(library)
+        for entry in container
+    }
+    assert found == {"cubin sm_90"}
