@@ -112,6 +112,8 @@ def matrix_cost(entries: Sequence[Entry], builders: int = 1, cores: int = 1) -> 
 
     There are `builders` machines of each system, with `cores` cores, which build one variant at a time.
     """
+    # More machines than variants have nothing to do.
+    builders = min(builders, len(entries))
     systems = {entry.system for entry in entries}
     parts = [[entry for entry in entries if entry.system == system] for system in systems]
     return (
