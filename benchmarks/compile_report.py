@@ -46,7 +46,7 @@ def mean(rows: Iterable[Compiled], value: Callable[[Compiled], float] = lambda r
 
 
 def overhead(rows: Sequence[Compiled]) -> float:
-    """What a miss takes, as a multiple of compiling the same file without a cache."""
+    """What a miss takes, as a multiple of compiling the file without a cache; below 1 it is noise."""
     plain = {row.file: row for row in rows if row.result == "plain"}
     misses = [
         row.seconds
@@ -55,7 +55,7 @@ def overhead(rows: Sequence[Compiled]) -> float:
         and row.file in plain
         and (row.gpu, row.cpu) == (plain[row.file].gpu, plain[row.file].cpu)
     ]
-    return sum(misses) / sum(row.seconds for row in plain.values())
+    return max(1.0, sum(misses) / sum(row.seconds for row in plain.values()))
 
 
 def constants(rows: Sequence[Compiled], kind: str) -> Kind:

@@ -132,6 +132,8 @@ class Worker:
             capability = CAPABILITY if file.parent.name == "cpu" else []
             # CXXFLAGS come first in CMake's command lines.
             return [self.options.cxx, *parse_cpu(isa).flags, "-O3", "-fPIC", *DEFINES, *capability, *tail]
+        # CUTLASS's own order, which a part of it that these files begin with does not keep.
+        tail += ["-include", "cute/tensor.hpp"] * (kind == "attention")
         target = f"arch=compute_{gpu.name[2:]},code=sm_{gpu.name[2:]}"
         return [self.options.nvcc, "-gencode", target, *NVCC, *DEFINES, *tail]
 
