@@ -48,6 +48,8 @@ def mean(rows: Iterable[Compiled], value: Callable[[Compiled], float] = lambda r
 def overhead(rows: Sequence[Compiled]) -> float:
     """What a miss takes, as a multiple of compiling the file without a cache; below 1 it is noise."""
     plain = {row.file: row for row in rows if row.result == "plain"}
+    if not plain:
+        return 1.0
     misses = [
         row.seconds
         for row in rows
@@ -147,8 +149,7 @@ def main() -> None:
     rows = read(parser.parse_args().sample)
     print_sharing(rows)
     for kind in KINDS:
-        own = [row for row in rows if row.kind == kind]
-        if own:
+        if own := [row for row in rows if row.kind == kind]:
             print(kind, constants(rows, kind), f"overhead {overhead(own):.3f}")
     print_memory(rows)
 

@@ -13,7 +13,7 @@
   # Example
 
   ```nix
-  limitJobs 4
+  limitJobs 6
   => "memory_jobs=$(…)\nif [ … ]; then … export MAX_JOBS=$memory_jobs …"
   ```
 */

@@ -30,7 +30,7 @@
     cpuFlags :: [ String ] ? the flags of lib/hardware.toml,
     python :: Null | String ? null,
     cuda :: Null | String ? null,
-    memoryPerJob :: Int ? 4,
+    memoryPerJob :: Int ? 6,
     compilerCache :: Null | String ? null,
     specialiseClosure :: Bool ? false,
   } -> Derivation
@@ -55,7 +55,8 @@
   : versions, as in `"3.12"` and `"12.8"`; `null` for the package set's own
 
   `memoryPerJob`
-  : GiB of memory that one compiler job may need; it bounds the number of jobs
+  : GiB of memory that one compiler job may need; it bounds the number of jobs. What the default is made
+    of: docs/builders.md
 
   `compilerCache`
   : a directory of the builder for ccache, so that a variant takes from it what another has compiled:
@@ -81,7 +82,7 @@
   cpuFlags ? if cpu == null then [ ] else (parseCpu cpu).flags ++ (parseCpu cpu).disable,
   python ? null,
   cuda ? null,
-  memoryPerJob ? 4,
+  memoryPerJob ? 6,
   compilerCache ? null,
   specialiseClosure ? false,
   # The scope to build in and the torch to override, for an overlay that is about to replace it there.

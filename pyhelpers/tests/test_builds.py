@@ -88,16 +88,16 @@ def jobs(pre_build: str, cwd: Path, cores: int, meminfo_kib: int, limit: str | N
     ("cores", "gib", "limit", "expected"),
     [
         (64, 1024, None, 64),
-        (64, 63, None, 15),
+        (64, 63, None, 10),
         (2, 63, None, 2),
-        (16, 15.5, None, 3),
+        (16, 15.5, None, 2),
         # Less than one job's memory is still one job.
         (16, 2, None, 1),
         # A container on a large machine, limited and not.
-        (64, 1024, f"{UNIFIED} = {16 << 30}", 4),
+        (64, 1024, f"{UNIFIED} = {16 << 30}", 2),
         (64, 1024, f"{UNIFIED} = max", 64),
-        (64, 15.5, f"{UNIFIED} = {1 << 40}", 3),
-        (64, 1024, f"{LEGACY} = {32 << 30}", 8),
+        (64, 15.5, f"{UNIFIED} = {1 << 40}", 2),
+        (64, 1024, f"{LEGACY} = {32 << 30}", 5),
         (64, 1024, f"{LEGACY} = 9223372036854771712", 64),
     ],
 )

@@ -143,7 +143,7 @@ def test_the_jobs_are_those_of_the_build(embedded: Nix, tmp_path: Path, availabl
         text=True,
         env={"PATH": "/usr/bin:/bin", "NIX_BUILD_CORES": str(cores), "MAX_JOBS": str(cores)},
     )
-    jobs = compiler_jobs(cores, available_memory(text), 4)
+    jobs = compiler_jobs(cores, available_memory(text), 6)
     assert result.stdout.splitlines()[-1] == f"jobs={jobs}"
 
 
