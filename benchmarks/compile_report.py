@@ -134,7 +134,7 @@ def print_memory(rows: Sequence[Compiled]) -> None:
             print(f"{kind}: {len(found)} files, MB: least {found[0]:.0f}, median {cuts[4]:.0f}, "
                   f"9 of 10 below {cuts[8]:.0f}, most {found[-1]:.0f}")  # fmt: skip
     largest = max(row.peak for row in compiled) / 1024
-    for per_job in (4, 3, 2, 1):
+    for per_job in (6, 4, 3, 2):
         jobs = compiler_jobs(64, FREE, per_job)
         worst = [simulate(compiled, jobs, seed) for seed in range(BUILDS)]
         over = sum(one > FREE for one in worst)
