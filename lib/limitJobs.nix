@@ -21,7 +21,7 @@ memoryPerJob: ''
   # In a container /proc/meminfo is the whole machine's.
   memory_jobs=$(
     {
-      awk '/^MemAvailable:/ { print $2 * 1024 }' /proc/meminfo
+      awk '/^MemAvailable:/ { printf "%.0f\n", $2 * 1024 }' /proc/meminfo
       cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes || true
     } 2>/dev/null | awk '
       $1 != "max" && (!least || $1 < least) { least = $1 }
