@@ -9,7 +9,7 @@ PAGE = Path(__file__).with_name("hardware.md")
 
 HEAD = """# The hardware table
 
-Written from [lib/hardware.toml](../lib/hardware.toml), which has the sources, by `python docs/hardware.py`."""
+Written by `python docs/hardware.py` from [lib/hardware.toml](../lib/hardware.toml), which has the sources."""
 
 
 def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
