@@ -1,4 +1,4 @@
-"""The page of the Python API is that of these docstrings, and their examples are true."""
+"""The written pages are those of the docstrings and the table, and the docstrings' examples are true."""
 
 import doctest
 import importlib
@@ -15,9 +15,10 @@ MODULES = [
 ]
 
 
-def test_the_page_is_up_to_date() -> None:
-    script = runpy.run_path(str(ROOT / "docs" / "python_api.py"))
-    assert script["PAGE"].read_text(encoding="utf-8") == script["page"](), "run python docs/python_api.py"
+@pytest.mark.parametrize("writer", ["python_api.py", "hardware.py"])
+def test_a_page_is_up_to_date(writer: str) -> None:
+    script = runpy.run_path(str(ROOT / "docs" / writer))
+    assert script["PAGE"].read_text(encoding="utf-8") == script["page"](), f"run python docs/{writer}"
 
 
 @pytest.mark.parametrize("name", MODULES)

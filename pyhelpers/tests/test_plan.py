@@ -129,13 +129,20 @@ def test_what_is_there_costs_nothing(embedded: Nix, environment: Path) -> None:
     assert (found["build"], found["download"], found["hours"], found["disk_needed"]) == ([], [], 0, 0)
 
 
+@pytest.mark.parametrize("limit", ["max", str(2**63 - 4096), str(20 * 2**30)])
 @pytest.mark.parametrize("available", [1, 3, 4, 7, 8, 24, 128, 1000])
-@pytest.mark.parametrize("cores", [1, 2, 16, 128])
-def test_the_jobs_are_those_of_the_build(embedded: Nix, tmp_path: Path, available: int, cores: int) -> None:
+@pytest.mark.parametrize("cores", [1, 16, 128])
+def test_the_jobs_are_those_of_the_build(
+    embedded: Nix, tmp_path: Path, available: int, cores: int, limit: str
+) -> None:
     """The build's own script, with another machine's memory."""
-    script = _pre_build(embedded).replace("/proc/meminfo", str(tmp_path / "meminfo"))
+    script = _pre_build(embedded)
+    for path in ("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        assert path in script
+        script = script.replace(path, str(tmp_path / Path(path).name))
     text = f"MemTotal: 99999 kB\nMemAvailable:   {available * 2**20 + 5} kB\n"
     (tmp_path / "meminfo").write_text(text)
+    (tmp_path / "memory.max").write_text(limit + "\n")
     result = subprocess.run(
         ["sh", "-euc", script + "\necho jobs=$MAX_JOBS"],
         check=True,
@@ -143,7 +150,7 @@ def test_the_jobs_are_those_of_the_build(embedded: Nix, tmp_path: Path, availabl
         text=True,
         env={"PATH": "/usr/bin:/bin", "NIX_BUILD_CORES": str(cores), "MAX_JOBS": str(cores)},
     )
-    jobs = compiler_jobs(cores, available_memory(text), 6)
+    jobs = compiler_jobs(cores, available_memory(text, limit + "\n", ""), 6)
     assert result.stdout.splitlines()[-1] == f"jobs={jobs}"
 
 

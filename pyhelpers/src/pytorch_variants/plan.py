@@ -128,10 +128,19 @@ def compiler_jobs(cores: int, memory: float | None, memory_per_job: int) -> int:
     return cores if memory is None else max(1, min(cores, int(memory / memory_per_job)))
 
 
-def available_memory(meminfo: str) -> float | None:
-    """GiB that /proc/meminfo calls available; None if it does not say."""
-    found = re.search(r"^MemAvailable: *([0-9]+) kB$", meminfo, re.MULTILINE)
-    return int(found[1]) / 2**20 if found else None
+# What the machine has, and what a control group may use of it, in versions 2 and 1.
+_MEMORY = ("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available_memory(meminfo: str, *limits: str) -> float | None:
+    """GiB that /proc/meminfo calls available, or the least of a control group's limits; None if none says.
+
+    The rule of lib/limitJobs.nix. A limit is a number of bytes, or "max" for none.
+    """
+    found = re.findall(r"^MemAvailable: *([0-9]+) kB$", meminfo, re.MULTILINE)
+    sizes = [int(kilobytes) / 2**20 for kilobytes in found]
+    sizes += [int(limit) / 2**30 for limit in limits if limit.strip().isdecimal()]
+    return min(sizes, default=None)
 
 
 def origin(derivation: nix.Derivation) -> str:
@@ -245,8 +254,9 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     own = nix.rebuilt(torch, facts["stock"])
     build = sorted((path not in own, _name(path)) for path in to_build if not known[path].fixed)
     cores = settings["cores"]["value"] or len(os.sched_getaffinity(0))
-    meminfo = Path("/proc/meminfo")
-    memory = available_memory(meminfo.read_text()) if meminfo.exists() else None
+    memory = available_memory(
+        *(path.read_text() if path.exists() else "" for path in map(Path, _MEMORY)),
+    )
     jobs = compiler_jobs(cores, memory, facts["memoryPerJob"])
     hours: float | None
     if torch not in to_build:

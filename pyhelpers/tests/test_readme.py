@@ -1,0 +1,103 @@
+"""Every command of the README runs as it stands, one after the other, in a copy and over the embedded set."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import FLAGSHIP, ROOT, Nix
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(
+    r"^    ((?:nix|\./run|result/bin/python|pytorch-variants) .+?)(?: +# .*)?$", README, re.MULTILINE
+)
+# It runs these tests.
+ITSELF = "./run check"
+# What a command says on a machine without what it asks for, all of it in one line.
+WITHOUT = {
+    "nix run .#verify-pytorch-sm90-avx512": "no GPU",
+    "nix run .#cli -- plan": "the locked nixpkgs is neither in the store nor to be reached",
+    "nix run .#cli -- lock update": "nixpkgs",
+}
+TIMES_OUT = 600
+
+# The package set is the embedded one: the README's own is not on every machine.
+SHIM = """#!/bin/sh
+command=$1
+shift
+case $command in
+  build | run | develop | eval | derivation) ;;
+  *) exec {nix} "$command" "$@" ;;
+esac
+exec {nix} "$command" --override-input nixpkgs path:{clone}/pkgs/embedded --no-write-lock-file "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, embedded: Nix) -> Iterator[Path]:
+    """A repository of the same files, beside the wheel that one command names."""
+    directory = tmp_path_factory.mktemp("readme") / "clone"
+    directory.mkdir()
+    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT)
+    subprocess.run(
+        ["xargs", "-0", "cp", "-dp", "--parents", "-t", directory], input=files, cwd=ROOT, check=True
+    )
+    subprocess.run(["git", "init", "--quiet"], cwd=directory, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=directory, check=True)
+    [wheel] = {word for command in COMMANDS for word in command.split() if word.endswith(".whl")}
+    (directory / wheel).symlink_to(embedded.build(f".#{FLAGSHIP}.src"))
+    programs = directory.parent / "bin"
+    programs.mkdir()
+    nix = shutil.which("nix")
+    assert nix
+    (programs / "nix").write_text(SHIM.format(nix=nix, clone=directory))
+    (programs / "nix").chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def run(command: str, clone: Path, embedded: Nix) -> subprocess.CompletedProcess[str]:
+    environment = embedded.environment()
+    if command.startswith("./run"):
+        # It chooses the package set itself.
+        command += " --nixpkgs embedded"
+    else:
+        programs = (str(clone.parent / "bin"), str(Path(sys.executable).parent), environment["PATH"])
+        environment["PATH"] = os.pathsep.join(programs)
+    # The repository that the name stands for.
+    command = re.sub(r"github:pytorch-variants/\S+", f"git+file://{clone}", command)
+    directory = clone
+    if "flake init" in command:
+        directory = clone.parent / "project"
+        directory.mkdir()
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMES_OUT,
+    )
+
+
+def test_it_has_the_commands() -> None:
+    assert ITSELF in COMMANDS
+    assert len(COMMANDS) > 15
+    assert all(any(command.startswith(start) for command in COMMANDS) for start in WITHOUT)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != ITSELF])
+def test_command(command: str, clone: Path, embedded: Nix) -> None:
+    result = run(command, clone, embedded)
+    lacking = next((said for start, said in WITHOUT.items() if command.startswith(start)), None)
+    if lacking is not None and result.returncode == 2:
+        said = [line for line in result.stderr.splitlines() if line.startswith("pytorch-variants:")]
+        assert len(said) == 1, result.stderr
+        assert lacking in said[0]
+    else:
+        assert result.returncode == 0, result.stdout + result.stderr
