@@ -83,7 +83,10 @@ def main() -> int:
     for isa in ISAS[1:]:
         ratios = [statistics.median(times[BASE][n]) / statistics.median(times[isa][n]) for n in times[BASE]]
         print(f"{isa}: {(statistics.geometric_mean(ratios) - 1) * 100:+.1f} % (geometric mean)")
-    return int(any(len(found) > 1 for found in sums.values()))
+    differ = [name for name, found in sums.items() if len(found) > 1]
+    if differ:
+        print("not the same result:", *differ)
+    return int(bool(differ))
 
 
 if __name__ == "__main__":
