@@ -37,6 +37,8 @@ _SUFFIX_BITS = 0x300000
 
 # A linker pads between the containers of two objects to the section's alignment, never by more.
 _MOST_PADDING = 4096
+# Bytes of a file after which the pages read so far are given back.
+_MOST_KEPT = 16 << 20
 # Four bytes can be the magic number by chance.
 _MOST_ELSEWHERE = 100
 
@@ -132,7 +134,8 @@ def _entries(data: memoryview, start: int, end: int) -> Iterator[Entry]:
 
 def _containers(elf: Elf, section: Section) -> Iterator[Container]:
     data = elf.data
-    offset, end = section.offset, section.offset + section.size
+    offset = kept = section.offset
+    end = section.offset + section.size
     while offset < end:
         padding = bytes(data[offset : min(offset + _MOST_PADDING, end)])
         offset += len(padding) - len(padding.lstrip(b"\0"))
@@ -152,7 +155,10 @@ def _containers(elf: Elf, section: Section) -> Iterator[Container]:
         entries = tuple(_entries(data, offset + header_size, offset + size))
         yield Container(offset, header_size, payload_size, entries)
         offset += size
-        elf.forget()
+        # A call for each container would take as long as reading them.
+        if offset - kept > _MOST_KEPT:
+            elf.forget()
+            kept = offset
 
 
 def read_fatbins(elf: Elf, name: str = SECTION_NAME) -> tuple[Container, ...]:

@@ -5,6 +5,7 @@ import os
 import stat
 from bisect import bisect_right
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,11 +82,25 @@ def write(source: Path, target: Path, plan: Plan) -> None:
 
     Raises UserError and OSError; the target is then as it was.
     """
-    with source.open("rb", buffering=0) as old, replacing(target, os.fstat(old.fileno()).st_mode) as new:
-        buffer = memoryview(bytearray(BLOCK))
-        for start in range(0, plan.size, BLOCK):
-            block = buffer[: plan.size - start]
+    with (
+        source.open("rb", buffering=0) as old,
+        replacing(target, os.fstat(old.fileno()).st_mode) as new,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        buffers = memoryview(bytearray(BLOCK)), memoryview(bytearray(BLOCK))
+
+        def read(number: int) -> memoryview:
+            start = number * BLOCK
+            block = buffers[number % 2][: max(plan.size - start, 0)]
             render(old.fileno(), plan, start, block)
+            return block
+
+        # One block is read while the one before is written.
+        block = read(0)
+        for number in range(-(-plan.size // BLOCK)):
+            following = reader.submit(read, number + 1)
+            start = number * BLOCK
             while block:
                 count = os.pwrite(new, block, start)
                 block, start = block[count:], start + count
+            block = following.result()
