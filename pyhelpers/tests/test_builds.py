@@ -11,6 +11,7 @@ from binaries import tool
 from conftest import FLAGSHIP, Nix
 
 MAKE = ".#legacyPackages.x86_64-linux.mkPytorchVariant"
+MEMINFO = "/proc/meminfo"
 # Where version 2 and version 1 of control groups say how much memory there may be.
 UNIFIED = "/sys/fs/cgroup/memory.max"
 LEGACY = "/sys/fs/cgroup/memory/memory.limit_in_bytes"
@@ -59,29 +60,30 @@ def shell(script: str, cwd: Path, *command: str, **variables: str) -> str:
 def pre_build(nix: Nix) -> str:
     script = nix.eval(f".#{FLAGSHIP}.preBuild")
     # Without nixpkgs' own part, which configures PyTorch.
-    return str(script[script.index("# In a container /proc/meminfo") :])
+    return str(script[script.index("memory_jobs=") :])
+
+
+def on_a_machine(script: str, files: dict[str, str], cwd: Path, cores: int) -> str:
+    """The MAX_JOBS of a build on a machine that has these files, and not this one's."""
+    for number, path in enumerate((MEMINFO, UNIFIED, LEGACY)):
+        assert path in script
+        place = cwd / str(number)
+        script = script.replace(path, str(place))
+        if path in files:
+            place.write_text(files[path])
+    output = shell(f'{script}\necho "jobs $MAX_JOBS"', cwd, NIX_BUILD_CORES=str(cores), MAX_JOBS=str(cores))
+    found = re.search(r"^jobs (\d+)$", output, re.MULTILINE)
+    assert found, output
+    return found[1]
 
 
 def jobs(pre_build: str, cwd: Path, cores: int, meminfo_kib: int, limit: str | None = None) -> int:
-    """The jobs of a build on a machine of that memory: its files laid over this one's, in a namespace."""
-    (cwd / "meminfo").write_text(
-        f"MemTotal: 999999999 kB\nMemFree: 1 kB\nMemAvailable: {meminfo_kib:8d} kB\n"
-    )
-    mounts = f"mount --bind {cwd}/meminfo /proc/meminfo; mount -t tmpfs none /sys/fs/cgroup;"
+    """The jobs of a build on a machine of that memory, in a control group of that limit."""
+    files = {MEMINFO: f"MemTotal: 999999999 kB\nMemFree: 1 kB\nMemAvailable: {meminfo_kib:8d} kB\n"}
     if limit is not None:
-        file, bytes_ = limit.split(" = ")
-        mounts += f"mkdir -p $(dirname {file}); echo {bytes_} > {file};"
-    namespace = ("unshare", "--mount", "--map-root-user")
-    output = shell(
-        f'{mounts}\n{pre_build}\necho "jobs $MAX_JOBS"',
-        cwd,
-        *namespace,
-        NIX_BUILD_CORES=str(cores),
-        MAX_JOBS=str(cores),
-    )
-    found = re.search(r"^jobs (\d+)$", output, re.MULTILINE)
-    assert found, output
-    return int(found[1])
+        file, size = limit.split(" = ")
+        files[file] = f"{size}\n"
+    return int(on_a_machine(pre_build, files, cwd, cores))
 
 
 @pytest.mark.parametrize(
@@ -108,14 +110,12 @@ def test_jobs_fit_the_memory(
 
 
 def test_without_proc_the_cores_decide(pre_build: str, tmp_path: Path) -> None:
-    script = f'mount -t tmpfs none /proc; mount -t tmpfs none /sys/fs/cgroup\n{pre_build}\necho "$MAX_JOBS"'
-    namespace = ("unshare", "--mount", "--map-root-user")
-    assert shell(script, tmp_path, *namespace, NIX_BUILD_CORES="6", MAX_JOBS="6") == "6\n"
+    assert on_a_machine(pre_build, {}, tmp_path, 6) == "6"
 
 
 def test_memory_per_job_is_an_argument(nix: Nix, tmp_path: Path) -> None:
     script = nix.eval(MAKE, 'make: (make { gpu = "sm90"; cpu = "avx2"; memoryPerJob = 8; }).preBuild')
-    script = script[script.index("# In a container") :]
+    script = script[script.index("memory_jobs=") :]
     assert jobs(script, tmp_path, 64, 64 * 1048576) == 8
 
 

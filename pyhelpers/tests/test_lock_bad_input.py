@@ -333,8 +333,8 @@ PLANS = {
     ("pytorch-sm90-avx512", "--nixpkgs", os.fsdecode(b"/caf\xe9")): "write locked, embedded or the path",
     ("pytorch-sm90-avx512", "--flake", "/nowhere"): "no flake.nix there",
     ("pytorch-sm90-avx512", "--flake", os.fsdecode(b"/caf\xe9")): "no flake.nix there",
-    ("pytorch-sm90-avx512", "--gpu"): "no such option",
-    (): "missing argument",
+    ("pytorch-sm90-avx512", "--gpus"): "no such option",
+    (): "no variant: write its name",
     ("pytorch-sm90-avx512", "pytorch-sm80-avx2"): "unexpected extra argument",
 }
 
