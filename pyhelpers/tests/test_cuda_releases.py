@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from binaries import scratch, tool
 
-from pytorch_variants.hardware import Gpu, gpus
+from pytorch_variants.hardware import Gpu, gpus, version
+from pytorch_variants.matrix import targets
 
 # The releases between which the table says that something came or went, and a late one.
 RELEASES = {
@@ -26,10 +27,6 @@ RELEASES = {
     "13.0": "nvidia-cuda-nvcc==13.0.*",
     "13.5": "nvidia-cuda-nvcc==13.5.*",
 }
-
-
-def number(release: str) -> tuple[int, ...]:
-    return tuple(map(int, release.split(".")))
 
 
 @functools.cache
@@ -52,12 +49,7 @@ KNOWN = {gpu.number for gpu in gpus().values()}
 
 def table_targets(release: str) -> set[int]:
     """Those that the table says a release has."""
-    return {
-        gpu.number
-        for gpu in gpus().values()
-        if number(gpu.cuda_min) <= number(release)
-        and (gpu.cuda_max is None or number(release) <= number(gpu.cuda_max))
-    }
+    return {gpu.number for gpu in gpus().values() if targets(release, gpu)}
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -69,7 +61,7 @@ def test_a_release_targets_what_the_table_says(release: str) -> None:
 def test_bounds_lie_between_two_releases(gpu: Gpu) -> None:
     """That the releases above are enough: a bound's neighbour lacks the GPU."""
     releases = list(RELEASES)
-    if number(gpu.cuda_min) > number(releases[0]):
+    if version(gpu.cuda_min) > version(releases[0]):
         assert gpu.cuda_min in releases
         assert gpu.number not in ptxas_targets(releases[releases.index(gpu.cuda_min) - 1])
     if gpu.cuda_max:
