@@ -23,5 +23,7 @@ lib.concatMap (
   let
     version = builtins.tryEval pkgs.${name}.cudaMajorMinorVersion;
   in
-  lib.optional (builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null && version.success) version.value
+  lib.optional (
+    builtins.match "cudaPackages_[0-9]+_[0-9]+" name != null && version.success
+  ) version.value
 ) (lib.attrNames pkgs)

@@ -50,10 +50,12 @@ let
   attribute = if python == null then "python3" else "python${undotted python}";
   interpreterOf =
     set:
-    set.${attribute} or (throw "this package set has no Python ${python}: leave `python` out for its own");
+    set.${attribute}
+      or (throw "this package set has no Python ${python}: leave `python` out for its own");
 
   given =
-    (interpreterOf pkgs).pkgs.torch-bin or (throw "this package set has no torch-bin: take a nixpkgs of 2021 or later");
+    (interpreterOf pkgs).pkgs.torch-bin
+      or (throw "this package set has no torch-bin: take a nixpkgs of 2021 or later");
   # Its dependencies have to be of the CUDA that the wheel was built with.
   cuda = cudaOf given.src.name;
   ofCuda = if lib.elem cuda (cudaVersions pkgs) then withCuda pkgs cuda else pkgs;
@@ -66,9 +68,7 @@ let
   known = if system == "x86_64-linux" then wheelTargets.${toString cuda} or [ ] else [ ];
   targets = stock.wheelTargets or known;
   runs =
-    target:
-    major target == major wanted.capability
-    && !lib.versionOlder wanted.capability target;
+    target: major target == major wanted.capability && !lib.versionOlder wanted.capability target;
   # Ordered, the last is the nearest.
   fitting = lib.filter runs targets;
   code = lib.last fitting;
@@ -90,9 +90,7 @@ let
           inherit (bin) environment;
           variant = bin // {
             # A verification's name has an instruction set too; of a wheel it is not asked.
-            pname = "pytorch-sm${undotted code}-${
-              if lib.hasPrefix "x86_64" system then "avx" else "armv8_2"
-            }";
+            pname = "pytorch-sm${undotted code}-${if lib.hasPrefix "x86_64" system then "avx" else "armv8_2"}";
           };
           pytorch-variants-cli = scope.toPythonApplication scope.pytorch-variants;
         };

@@ -207,24 +207,26 @@ let
     inherit pname;
 
     # Exported by the shell, since recipes of different years set the same variables in different ways.
-    preConfigure = (old.preConfigure or "") + ''
-      export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
-      export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
-      ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
-    ''
-    + lib.optionalString (compilerCache != null) (cacheCompiler pkgs' compilerCache)
-    + ''
-      cat <<'BANNER'
-      ==================================================================
-      ${pname}
-        PyTorch       ${stock.version}, Python ${interpreter.pythonVersion}
-        GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else gpuName}
-        CPU features  ${if cpuInfo == null then "the platform's" else cpuInfo.title}  ${toString cpuFlags}
-        CUDA          ${if cudaSupport then cudaVersion else "disabled"}
-        Origin        ${targeted.origin or "compiled from source"}
-      ==================================================================
-      BANNER
-    '';
+    preConfigure =
+      (old.preConfigure or "")
+      + ''
+        export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
+        export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+        ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
+      ''
+      + lib.optionalString (compilerCache != null) (cacheCompiler pkgs' compilerCache)
+      + ''
+        cat <<'BANNER'
+        ==================================================================
+        ${pname}
+          PyTorch       ${stock.version}, Python ${interpreter.pythonVersion}
+          GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else gpuName}
+          CPU features  ${if cpuInfo == null then "the platform's" else cpuInfo.title}  ${toString cpuFlags}
+          CUDA          ${if cudaSupport then cudaVersion else "disabled"}
+          Origin        ${targeted.origin or "compiled from source"}
+        ==================================================================
+        BANNER
+      '';
 
     # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
     preBuild = (old.preBuild or "") + limitJobs memoryPerJob;
@@ -260,7 +262,9 @@ let
           ++ optional (gpuName == "mps") "Apple silicon with Metal Performance Shaders"
         )
       }";
-      platforms = lib.foldl' lib.intersectLists (cpuInfo.platforms or [ system ]) (map (g: g.platforms) gpus);
+      platforms = lib.foldl' lib.intersectLists (cpuInfo.platforms or [ system ]) (
+        map (g: g.platforms) gpus
+      );
     };
   });
 in

@@ -23,6 +23,4 @@ let
     distance = lib.strings.levenshtein (lib.toLower text) (lib.toLower candidate);
   }) candidates;
 in
-map (entry: entry.candidate) (
-  lib.take count (lib.sort (a: b: a.distance < b.distance) ranked)
-)
+map (entry: entry.candidate) (lib.take count (lib.sort (a: b: a.distance < b.distance) ranked))

@@ -23,7 +23,8 @@ gpu: preferred: available:
 let
   targets =
     version:
-    lib.versionAtLeast version gpu.cuda.min && !(gpu.cuda ? max && lib.versionOlder gpu.cuda.max version);
+    lib.versionAtLeast version gpu.cuda.min
+    && !(gpu.cuda ? max && lib.versionOlder gpu.cuda.max version);
   candidates = lib.sort lib.versionOlder (lib.filter targets available);
 in
 if targets preferred || candidates == [ ] then

@@ -17,7 +17,8 @@ let
     " ${lib.concatStringsSep " " (lib.concatLists (lib.filter lib.isList parts))} ";
   mentions = text: part: lib.hasInfix (words part) (words text);
 
-  byCapability = digits: lib.findFirst (gpu: lib.replaceStrings [ "." ] [ "" ] gpu.capability == digits) null gpus;
+  byCapability =
+    digits: lib.findFirst (gpu: lib.replaceStrings [ "." ] [ "" ] gpu.capability == digits) null gpus;
 
   # "RTX 6000 Ada" is the longer name, so no "RTX 6000"; "RTX 6000 Blackwell" is none of Turing's.
   byProduct =

@@ -49,7 +49,8 @@ let
   bareGpu = gpu: lib.head (builtins.match "(sm[0-9]+)[af]?" gpu);
   unknownGpus = lib.filter (gpu: !known hardware.gpus (bareGpu gpu)) gpuNames;
   gpusElsewhere = lib.filter (
-    gpu: lib.intersectLists hardware.gpus.${bareGpu gpu}.platforms hardware.cpus.${part 7}.platforms == [ ]
+    gpu:
+    lib.intersectLists hardware.gpus.${bareGpu gpu}.platforms hardware.cpus.${part 7}.platforms == [ ]
   ) gpuNames;
 in
 if parts == null then

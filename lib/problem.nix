@@ -43,25 +43,24 @@ let
 
   gpuReasons =
     gpu:
-    lib.optional (
-      !lib.elem system gpu.platforms
-    ) "${gpu.name} (${lib.head gpu.products}) exists on ${list gpu.platforms} only, and this is ${system}"
+    lib.optional (!lib.elem system gpu.platforms)
+      "${gpu.name} (${lib.head gpu.products}) exists on ${list gpu.platforms} only, and this is ${system}"
     ++
-      lib.optional (versionOlder cuda gpu.cuda.min || gpu.cuda ? max && versionOlder gpu.cuda.max (minor cuda))
+      lib.optional
+        (versionOlder cuda gpu.cuda.min || gpu.cuda ? max && versionOlder gpu.cuda.max (minor cuda))
         "CUDA ${cuda} cannot target ${gpu.name}, ${gpu.cuda.min} ${
           if gpu.cuda ? max then "to ${gpu.cuda.max}" else "and later"
         } can"
-    ++ lib.optional (
-      versionOlder pytorch gpu.pytorch.min
-    ) "PyTorch ${pytorch} does not know ${gpu.name}, ${gpu.pytorch.min} and later do"
-    ++ lib.optional (wheelTargets != null && !lib.elem gpu.target wheelTargets)
-      "the official PyTorch ${pytorch} wheel has no ${gpu.name} code, it has ${
-        list (map (target: "sm${lib.replaceStrings [ "." ] [ "" ] target}") wheelTargets)
-      }; a nixpkgs that compiles has no such limit";
+    ++ lib.optional (versionOlder pytorch gpu.pytorch.min) "PyTorch ${pytorch} does not know ${gpu.name}, ${gpu.pytorch.min} and later do"
+    ++
+      lib.optional (wheelTargets != null && !lib.elem gpu.target wheelTargets)
+        "the official PyTorch ${pytorch} wheel has no ${gpu.name} code, it has ${
+          list (map (target: "sm${lib.replaceStrings [ "." ] [ "" ] target}") wheelTargets)
+        }; a nixpkgs that compiles has no such limit";
 
-  wheelReasons = lib.optional (
-    wheelTargets != null && gpus == [ ]
-  ) "the official PyTorch ${pytorch} wheel is built for CUDA; a nixpkgs that compiles has no such limit";
+  wheelReasons =
+    lib.optional (wheelTargets != null && gpus == [ ])
+      "the official PyTorch ${pytorch} wheel is built for CUDA; a nixpkgs that compiles has no such limit";
 
   reasons = cpuReasons ++ lib.concatMap gpuReasons gpus ++ wheelReasons;
 in

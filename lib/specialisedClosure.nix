@@ -21,7 +21,8 @@
 pkgs: targets:
 import
   (pkgs.path
-    or (throw "specialiseClosure needs a nixpkgs that compiles, and this package set does not: leave it out"))
+    or (throw "specialiseClosure needs a nixpkgs that compiles, and this package set does not: leave it out")
+  )
   {
     inherit (pkgs.stdenv.hostPlatform) system;
     inherit (pkgs) overlays;

@@ -26,7 +26,13 @@
   => "pytorch-sm86-avx2, whose code sm89 runs"
   ```
 */
-{ gpus, cpu, cuda, cudas, ... }@context:
+{
+  gpus,
+  cpu,
+  cuda,
+  cudas,
+  ...
+}@context:
 let
   name = gpu: cpu: "pytorch-${if gpu == null then "cpu" else gpu.name}-${cpu.name}";
   works =
@@ -69,4 +75,6 @@ then
 else if running != [ ] then
   "${name (lib.last running).gpu cpu}, whose code ${wanted.name} runs"
 else
-  lib.concatStringsSep "" (nearest 1 (name wanted cpu) (map (choice: name choice.gpu choice.cpu) working))
+  lib.concatStringsSep "" (
+    nearest 1 (name wanted cpu) (map (choice: name choice.gpu choice.cpu) working)
+  )

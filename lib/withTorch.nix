@@ -21,8 +21,11 @@
 scope: names: torch:
 lib.fix (
   self:
-  { inherit torch; }
+  {
+    inherit torch;
+  }
   // lib.genAttrs names (
-    name: scope.${name}.override (builtins.intersectAttrs (lib.functionArgs scope.${name}.override) self)
+    name:
+    scope.${name}.override (builtins.intersectAttrs (lib.functionArgs scope.${name}.override) self)
   )
 )

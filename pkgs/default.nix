@@ -104,18 +104,25 @@ let
       packages: companion:
       packages
       // lib.mapAttrs' (
-        name: variant:
-        lib.nameValuePair (companion + lib.removePrefix "pytorch" name) variant.${companion}
+        name: variant: lib.nameValuePair (companion + lib.removePrefix "pytorch" name) variant.${companion}
       ) variants
     ) variants companions;
 
   variants =
     lib.mapAttrs (_: build) (lib.filterAttrs (_: buildable) (choices [ null ] [ null ]))
-    // lib.optionalAttrs (lib.hasSuffix "-darwin" system) { pytorch-mps = mkPytorchVariant { inherit pkgs; }; };
+    // lib.optionalAttrs (lib.hasSuffix "-darwin" system) {
+      pytorch-mps = mkPytorchVariant { inherit pkgs; };
+    };
 
   # The official wheel for one architecture, for every GPU of the table that this system can have.
   bins = lib.mapAttrs' (
-    name: _: lib.nameValuePair "pytorch-bin-${name}" (variantsLib.mkPytorchBin { inherit pkgs; gpu = name; })
+    name: _:
+    lib.nameValuePair "pytorch-bin-${name}" (
+      variantsLib.mkPytorchBin {
+        inherit pkgs;
+        gpu = name;
+      }
+    )
   ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
 in
 {
@@ -140,19 +147,31 @@ in
   /**
     Those with short names that this package set can build, and the command line.
   */
-  packages = withCompanions variants // lib.filterAttrs (_: bin: (builtins.tryEval bin).success) bins // {
-    default = variants.${flagship};
-    cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
-  };
+  packages =
+    withCompanions variants
+    // lib.filterAttrs (_: bin: (builtins.tryEval bin).success) bins
+    // {
+      default = variants.${flagship};
+      cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
+    };
 
   /**
     A shell with each variant's Python.
   */
-  devShells = lib.mapAttrs (_: variant: pkgs.mkShell { packages = [ variant.environment ]; }) variants // {
-    default = pkgs.mkShell { packages = [ variants.${flagship}.environment ]; };
-  };
+  devShells =
+    lib.mapAttrs (_: variant: pkgs.mkShell { packages = [ variant.environment ]; }) variants
+    // {
+      default = pkgs.mkShell { packages = [ variants.${flagship}.environment ]; };
+    };
 
-  checks = import ../checks { inherit lib variantsLib variants flagship; };
+  checks = import ../checks {
+    inherit
+      lib
+      variantsLib
+      variants
+      flagship
+      ;
+  };
 
   /**
     Programs that verify a variant on this machine's GPU.

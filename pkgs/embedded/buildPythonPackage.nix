@@ -27,7 +27,9 @@ stdenv.mkDerivation (
     namePrefix = "python${python.pythonVersion}-";
     inherit (python) interpreter;
 
-    PYTHONPATH = lib.concatMapStringsSep ":" (package: "${package}/${python.sitePackages}") build-system;
+    PYTHONPATH = lib.concatMapStringsSep ":" (
+      package: "${package}/${python.sitePackages}"
+    ) build-system;
     buildCommand = ''
       site=$out/${python.sitePackages}
       # A wheel has to go by its own name, and a source tree has to be writable.

@@ -21,10 +21,12 @@ let
         inherit (final) mkDerivation;
       };
       callPackage = lib.callPackageWith final;
-      extend = overlay: import ./. {
-        inherit system config;
-        overlays = overlays ++ [ overlay ];
-      };
+      extend =
+        overlay:
+        import ./. {
+          inherit system config;
+          overlays = overlays ++ [ overlay ];
+        };
 
       mkDerivation = import ./mkDerivation.nix { inherit lib system; };
       runCommand =

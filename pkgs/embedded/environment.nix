@@ -8,8 +8,16 @@
 packages:
 let
   closure = builtins.genericClosure {
-    startSet = map (package: { key = package.outPath; inherit package; }) packages;
-    operator = { package, ... }: map (dependency: { key = dependency.outPath; package = dependency; }) (package.dependencies or [ ]);
+    startSet = map (package: {
+      key = package.outPath;
+      inherit package;
+    }) packages;
+    operator =
+      { package, ... }:
+      map (dependency: {
+        key = dependency.outPath;
+        package = dependency;
+      }) (package.dependencies or [ ]);
   };
 in
 stdenv.mkDerivation {

@@ -24,9 +24,20 @@ in
 builtins
 // rec {
   # Functions and overriding
-  fix = f: let x = f x; in x;
-  extends = overlay: f: final: let prev = f final; in prev // overlay final prev;
-  composeManyExtensions = foldl' (f: g: final: prev:
+  fix =
+    f:
+    let
+      x = f x;
+    in
+    x;
+  extends =
+    overlay: f: final:
+    let
+      prev = f final;
+    in
+    prev // overlay final prev;
+  composeManyExtensions = foldl' (
+    f: g: final: prev:
     let
       applied = f final prev;
     in
@@ -74,7 +85,8 @@ builtins
   optionalAttrs = condition: attrs: if condition then attrs else { };
   genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
   nameValuePair = name: value: { inherit name value; };
-  filterAttrs = keep: attrs: removeAttrs attrs (filter (name: !keep name attrs.${name}) (attrNames attrs));
+  filterAttrs =
+    keep: attrs: removeAttrs attrs (filter (name: !keep name attrs.${name}) (attrNames attrs));
   mapAttrs' = f: attrs: listToAttrs (map (name: f name attrs.${name}) (attrNames attrs));
   mapAttrsToList = f: attrs: map (name: f name attrs.${name}) (attrNames attrs);
 
@@ -82,7 +94,8 @@ builtins
   cartesianProduct =
     sets:
     foldl' (
-      combinations: name: builtins.concatMap (c: map (value: c // { ${name} = value; }) sets.${name}) combinations
+      combinations: name:
+      builtins.concatMap (c: map (value: c // { ${name} = value; }) sets.${name}) combinations
     ) [ { } ] (attrNames sets);
 
   # Lists
@@ -100,7 +113,9 @@ builtins
 
   # Strings
   concatStrings = builtins.concatStringsSep "";
-  concatMapStringsSep = separator: f: list: builtins.concatStringsSep separator (map f list);
+  concatMapStringsSep =
+    separator: f: list:
+    builtins.concatStringsSep separator (map f list);
   optionalString = condition: text: if condition then text else "";
   hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
   hasSuffix =
@@ -118,7 +133,9 @@ builtins
   splitString =
     separator: text:
     filter builtins.isString (
-      builtins.split (builtins.concatStringsSep "" (map (c: "[${c}]") (stringToCharacters separator))) text
+      builtins.split (builtins.concatStringsSep "" (
+        map (c: "[${c}]") (stringToCharacters separator)
+      )) text
     );
 
   # One row of the edit-distance table after the other.
@@ -148,7 +165,8 @@ builtins
   # Versions
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versionAtLeast = a: b: !versionOlder a b;
-  versions.majorMinor = version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
+  versions.majorMinor =
+    version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
 
   # Files
   importTOML = path: fromTOML (readFile path);

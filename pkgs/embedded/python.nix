@@ -83,7 +83,14 @@ let
         callPackage = lib.callPackageWith (pkgs // self);
         toPythonApplication =
           package:
-          (python.withPackages (_: [ package ])).overrideAttrs { inherit (package) pname version name meta; };
+          (python.withPackages (_: [ package ])).overrideAttrs {
+            inherit (package)
+              pname
+              version
+              name
+              meta
+              ;
+          };
         buildPythonPackage = self.callPackage ./buildPythonPackage.nix { };
         torch = self.callPackage ./torch.nix { };
         torch-bin = self.callPackage ./torch-bin.nix { pin = wheels.torch; };

@@ -4,8 +4,7 @@
   torch-bin,
   cudaPackages,
   # Comes with the flake's overlay: the retargeting is its own code, not this set's.
-  pytorch-variants ?
-    throw "the embedded torch is retargeted by pytorch-variants: apply the flake's overlays.default",
+  pytorch-variants ? throw "the embedded torch is retargeted by pytorch-variants: apply the flake's overlays.default",
 
   cudaSupport ? false,
   gpuTargets ? [ ],
