@@ -1,0 +1,60 @@
+"""The table's PyTorch floors, held against the build scripts of the PyTorch releases themselves.
+
+A release's cpp_extension.py lists what its TORCH_CUDA_ARCH_LIST takes, from 1.3 on. What is tested of earlier
+floors is that 1.3 has the architecture. Of each wheel that one file is read, by HTTP's range requests.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from remotezip import RemoteZip
+
+from pytorch_variants.hardware import Gpu, gpus, version
+
+# The releases in which the table says that something came, the one before each of these, and a late one.
+RELEASES = ["1.3", "1.5", "1.6", "1.7", "1.13", "2.0", "2.1", "2.5", "2.6", "2.7", "2.8", "2.9", "2.10"]
+
+
+def listed(release: str) -> frozenset[str]:
+    """The compute capabilities that a release lists, as in "9.0" and "9.0a"."""
+    python = "3.7" if release.startswith("1.") else "3.11"
+    platforms = ("manylinux1_x86_64", "manylinux_2_28_x86_64")
+    report = subprocess.check_output(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--dry-run", "--report", "-", "--target", "unused", "--ignore-installed", "--no-deps"),
+            *("--only-binary", ":all:", "--python-version", python),
+            *(option for platform in platforms for option in ("--platform", platform)),
+            f"torch=={release}.0",
+        ]
+    )
+    with RemoteZip(json.loads(report)["install"][0]["download_info"]["url"]) as wheel:
+        script = wheel.read("torch/utils/cpp_extension.py").decode()
+    [capabilities] = re.findall(r"supported_arches = \[(.*?)\]", script, re.DOTALL)
+    return frozenset(re.findall(r"'([^']+)'", capabilities))
+
+
+@pytest.fixture(scope="module")
+def releases() -> dict[str, frozenset[str]]:
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(RELEASES, pool.map(listed, RELEASES), strict=True))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_takes_what_the_table_says(release: str, releases: dict[str, frozenset[str]]) -> None:
+    known = {gpu.capability for gpu in gpus().values()}
+    said = {gpu.capability for gpu in gpus().values() if version(gpu.pytorch_min) <= version(release)}
+    assert releases[release] & known == said
+
+
+@pytest.mark.parametrize("gpu", gpus().values(), ids=lambda gpu: gpu.name)
+def test_floors_lie_between_two_releases(gpu: Gpu, releases: dict[str, frozenset[str]]) -> None:
+    """That the releases above are enough: the one before a floor lacks the GPU."""
+    if version(gpu.pytorch_min) > version(RELEASES[0]):
+        assert gpu.pytorch_min in RELEASES
+        before = RELEASES[RELEASES.index(gpu.pytorch_min) - 1]
+        assert gpu.capability not in releases[before]
