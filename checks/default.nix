@@ -1,11 +1,14 @@
 {
   lib,
+  pkgs,
   variantsLib,
   variants,
   flagship,
 }:
 
-# What `nix flake check` builds beside evaluating every package: the proof for these variants.
+# What `nix flake check` builds beside evaluating every package: the proof for these variants, and the linters
+# of Nix files, which the embedded package set has not.
 variantsLib.mkChecks {
   variants = lib.genAttrs [ flagship ] (name: variants.${name});
 }
+// lib.optionalAttrs (pkgs ? statix) { lint = pkgs.callPackage ./lint.nix { }; }

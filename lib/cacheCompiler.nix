@@ -1,4 +1,4 @@
-{ }:
+_:
 
 /**
   Shell code that puts ccache before PyTorch's compilers, with a cache on the building machine that all

@@ -1,4 +1,4 @@
-{ }:
+_:
 
 /**
   Shell code that bounds PyTorch's compiler jobs by the memory there is, for `preBuild`: what is free on the

@@ -1,4 +1,4 @@
-{ lib }:
+_:
 
 /**
   A package set whose every CUDA library is built for some targets, not PyTorch alone. What is built so is

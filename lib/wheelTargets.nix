@@ -8,7 +8,7 @@ let
     "12.0"
   ];
 in
-{ }:
+_:
 
 /**
   The targets that PyTorch's official x86-64 wheels have code for, by the CUDA release that their local

@@ -2,7 +2,7 @@
   description = "nixpkgs' interface over the official PyTorch wheels, for machines that cannot reach nixpkgs";
 
   outputs =
-    { self }:
+    _:
     let
       lib = import ./lib.nix;
     in

@@ -3,7 +3,6 @@
 let
   inherit (builtins)
     attrNames
-    concatLists
     elem
     elemAt
     filter
@@ -18,7 +17,6 @@ let
     replaceStrings
     stringLength
     substring
-    tail
     ;
 in
 builtins
