@@ -18,26 +18,11 @@
         "aarch64-linux"
         "aarch64-darwin"
       ] (lib.attrNames nixpkgs.legacyPackages);
-      # nixpkgs' own CUDA builds set cudaSupport for all that knows it (UCX, OpenMPI, …): a GPU variant over a
-      # set without it would need others, which no binary cache has.
       nixpkgsFor =
         system: cudaSupport:
         import nixpkgs {
           inherit system;
-          config =
-            { pkgs, ... }:
-            {
-              inherit cudaSupport;
-              # Nothing unfree but CUDA, and the official wheels with what they need.
-              allowUnfreePredicate =
-                package:
-                pkgs._cuda.lib.allowUnfreeCudaPredicate package
-                || lib.hasPrefix "pytorch-bin-" (lib.getName package)
-                || lib.elem (lib.getName package) [
-                  "cuda-bindings"
-                  "triton"
-                ];
-            };
+          config = self.lib.nixpkgsConfig { inherit cudaSupport; };
           overlays = [ self.overlays.default ];
         };
       perSystem = lib.genAttrs systems (

@@ -22,6 +22,7 @@ lib.fix (
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
+    nixpkgsConfig = load ./nixpkgsConfig.nix;
     parseCpu = load ./parseCpu.nix;
     parseGpu = load ./parseGpu.nix;
     parseName = load ./parseName.nix;

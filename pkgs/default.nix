@@ -115,15 +115,22 @@ let
     };
 
   # The official wheel for one architecture, for every GPU of the table that this system can have.
-  bins = lib.mapAttrs' (
-    name: _:
-    lib.nameValuePair "pytorch-bin-${name}" (
-      variantsLib.mkPytorchBin {
-        inherit pkgs;
-        gpu = name;
-      }
-    )
-  ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+  bins =
+    python:
+    lib.mapAttrs' (
+      gpu: _:
+      lib.nameValuePair
+        (spell "pytorch-bin-${gpu}" {
+          inherit python;
+          cuda = null;
+        })
+        (
+          variantsLib.mkPytorchBin {
+            inherit gpu python;
+            pkgs = cudaPkgs;
+          }
+        )
+    ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
 in
 {
   /**
@@ -132,7 +139,7 @@ in
   */
   all =
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
-    // bins
+    // lib.foldl' (all: python: all // bins python) (bins null) pythons
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
       mkPytorchVariant =
@@ -149,7 +156,7 @@ in
   */
   packages =
     withCompanions variants
-    // lib.filterAttrs (_: bin: (builtins.tryEval bin).success) bins
+    // lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null)
     // {
       default = variants.${flagship};
       cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
@@ -167,6 +174,7 @@ in
   checks = import ../checks {
     inherit
       lib
+      pkgs
       variantsLib
       variants
       flagship
