@@ -1,6 +1,5 @@
 {
   lib,
-  stdenv,
   pkgs,
   fetchWheel,
   pythonPackagesExtensions,
@@ -34,12 +33,17 @@ let
       "2010"
     ];
     pkgs = packages;
-    # "STORE_PATH BYTES" per wheel, for a look at the disk before the download.
+    # For a look at the disk before the download: "STORE_PATH BYTES" per wheel, how many times larger is what
+    # wheels unpack to, and the bytes of PyTorch's largest library before it is cut down.
     downloads = lib.concatMapStringsSep "\n" (wheel: "${wheel} ${toString wheel.size}") (
       lib.mapAttrsToList (pname: pin: fetchWheel (pin // { inherit python pname; })) (
         lib.filterAttrs (_: isWheel) wheels
       )
     );
+    unpacked = {
+      ratio = 1.8;
+      library = 1100000000;
+    };
     withPackages = f: packages.callPackage ./environment.nix { } (f packages);
   };
 

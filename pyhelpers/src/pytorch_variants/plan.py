@@ -38,10 +38,7 @@ let
     if packages.pkgs ? path then
       import packages.pkgs.path {
         inherit (packages.pkgs.stdenv.hostPlatform) system;
-        config = {
-          inherit cudaSupport;
-          allowUnfreePredicate = packages.pkgs._cuda.lib.allowUnfreeCudaPredicate;
-        };
+        config = packages.lib.nixpkgsConfig { inherit cudaSupport; };
         overlays = [ ];
       }
     else
@@ -52,6 +49,7 @@ in
   inherit (variant) drvPath pname memoryPerJob cudaSupport;
   compiled = !(variant ? wheelTargets);
   downloads = variant.pythonModule.downloads or "";
+  unpacked = variant.pythonModule.unpacked or { };
   stock = (untouched.${python}.torch.override { inherit cudaSupport; }).drvPath;
 }
 """
@@ -177,12 +175,18 @@ def _caches(flake: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Wheels:
-    """Bytes of wheels: of all, of PyTorch's own, of those to fetch, and of those to unpack beside it."""
+    """Bytes of wheels: of all, of PyTorch's own, of those to fetch, and of those to unpack beside it.
+
+    What they unpack to is `ratio` times as large, and PyTorch's largest library has `library` bytes before
+    it is cut down.
+    """
 
     all: int
     torch: int
     fetch: int
     unpack: int
+    ratio: float
+    library: int
 
     @property
     def hours(self) -> float:
@@ -191,14 +195,14 @@ class _Wheels:
 
     @property
     def disk(self) -> int:
-        # As in ./run: what wheels unpack to, and PyTorch's largest library before it is cut down.
-        return int(self.fetch + 1.8 * (self.unpack + self.torch) + 1.1e9)
+        return int(self.fetch + self.ratio * (self.unpack + self.torch) + self.library)
 
 
 def _wheels(
-    downloads: str, torch: str, to_build: Iterable[str], known: Mapping[str, nix.Derivation]
+    facts: Mapping[str, Any], to_build: Iterable[str], known: Mapping[str, nix.Derivation]
 ) -> _Wheels | None:
-    sizes = {path: int(size) for path, size in (line.split() for line in downloads.splitlines())}
+    torch = facts["drvPath"]
+    sizes = {path: int(size) for path, size in map(str.split, facts["downloads"].splitlines())}
 
     def size(derivations: Iterable[str]) -> int:
         outputs = {output for path in derivations for output in known[path].outputs}
@@ -211,6 +215,7 @@ def _wheels(
         torch=size(known[torch].inputs),
         fetch=size(path for path in to_build if known[path].fixed),
         unpack=size(source for path in to_build if path != torch for source in known[path].inputs),
+        **facts["unpacked"],
     )
 
 
@@ -250,7 +255,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     to_build, fetch, packed, unpacked = read_dry_run(messages)
     known = nix.derivations(torch)
     download = [path for path in to_build if known[path].fixed]
-    wheels = _wheels(facts["downloads"], torch, to_build, known)
+    wheels = _wheels(facts, to_build, known)
     own = nix.rebuilt(torch, facts["stock"])
     build = sorted((path not in own, _name(path)) for path in to_build if not known[path].fixed)
     cores = settings["cores"]["value"] or len(os.sched_getaffinity(0))
