@@ -150,6 +150,7 @@ let
       };
     in
     pkgs'.callPackage f (builtins.intersectAttrs (lib.functionArgs f) given);
+  verifyEnvironment = environment: call ../checks/verify.nix { inherit environment; };
   withCompanions = scopePackages.python.withPackages (packages: [
     packages.torch
     packages.torchvision
@@ -245,9 +246,11 @@ let
         pythonPackages = scopePackages;
         environment = scopePackages.python.withPackages (packages: [ packages.torch ]);
         verify = call ../checks/runtime.nix { };
+        # For a Python of one's own that has this torch among others.
+        inherit verifyEnvironment;
         tests = (old.passthru.tests or { }) // {
-          verify = call ../checks/verify.nix { inherit (variant) environment; };
-          companions = call ../checks/verify.nix { environment = withCompanions; };
+          verify = verifyEnvironment variant.environment;
+          companions = verifyEnvironment withCompanions;
           gpu = call ../checks/gpu.nix { runtime = variant.verify; };
         };
       }
