@@ -30,14 +30,12 @@ def read_all(data: bytes) -> None:
     readers = (
         lambda: parsed.needed,
         lambda: parsed.runpath,
-        lambda: parsed.soname,
         lambda: list(parsed.symbols(elf.SHT_SYMTAB)),
         lambda: list(parsed.symbols(elf.SHT_DYNSYM, 10)),
         lambda: fatbin.read_fatbins(parsed),
         lambda: fatbin.read_fatbins(parsed, fatbin.RELOCATABLE_SECTION_NAME),
         lambda: fatbin.read_wrappers(parsed),
         lambda: list(fatbin.find_elsewhere(parsed)),
-        lambda: fatbin.summarise(parsed),
         lambda: kernels.linked_containers(parsed, "libtorch_cuda.so"),
     )
     for read in readers:

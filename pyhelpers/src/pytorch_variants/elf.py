@@ -25,7 +25,7 @@ PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR = 1, 2, 4, 6
 SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_DYNSYM = 1, 2, 4, 8, 11
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STT_OBJECT, STT_FUNC = 1, 2
-DT_NEEDED, DT_STRTAB, DT_SONAME, DT_RPATH, DT_RUNPATH = 1, 5, 14, 15, 29
+DT_NEEDED, DT_STRTAB, DT_RPATH, DT_RUNPATH = 1, 5, 15, 29
 
 MACHINES = {62: "x86_64", 183: "aarch64"}
 
@@ -152,11 +152,6 @@ class Elf:
         """The directories of DT_RUNPATH, or of DT_RPATH where that is missing, as glibc reads them."""
         paths = self._strings(DT_RUNPATH) or self._strings(DT_RPATH)
         return tuple(part for path in paths for part in path.split(":") if part)
-
-    @property
-    def soname(self) -> str | None:
-        """The name that other files link against."""
-        return next(iter(self._strings(DT_SONAME)), None)
 
 
 def _string(data: memoryview, offset: int) -> str:

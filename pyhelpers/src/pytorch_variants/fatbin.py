@@ -8,7 +8,6 @@ fatbinary_section.h and fatBinary.h; the entry's fields are those that `cuobjdum
 """
 
 import struct
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -212,12 +211,3 @@ def read_wrappers(elf: Elf) -> tuple[Wrapper, ...]:
             raise FatbinError(f"no fat binary wrapper at {offset:#x}: its magic number is {magic:#010x}")
         wrappers.append(Wrapper(offset, value))
     return tuple(wrappers)
-
-
-def summarise(elf: Elf) -> dict[tuple[str, str], int]:
-    """Bytes with headers per kind and architecture, as {("cubin", "sm_90"): 50512000}."""
-    sizes: Counter[tuple[str, str]] = Counter()
-    for container in read_fatbins(elf):
-        for entry in container.entries:
-            sizes[entry.kind, entry.sm] += entry.size
-    return dict(sorted(sizes.items()))

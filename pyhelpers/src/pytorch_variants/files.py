@@ -1,8 +1,11 @@
 """Files of JSON, and writing a file so that nobody ever finds half of it."""
 
+import fcntl
 import json
 import os
-import tempfile
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +27,50 @@ def read_json(path: Path) -> Any:
     raise UserError(f"{path}: {problem}; restore it (git checkout)")
 
 
+@contextmanager
+def replacing(target: Path, mode: int) -> Iterator[int]:
+    """A new file that takes the target's place when the block ends; the target is the old or the new file.
+
+    Until then it is `.NAME.part` beside it: a run that was killed leaves that one file, which the next
+    run takes over, and a run that fails removes it. Not synchronised to the disk, as with `cp`. Raises
+    UserError where another process is at work on the same target.
+    """
+    part = target.with_name(f".{target.name}.part")
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.path.samestat(os.fstat(descriptor), part.stat())
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
+            raise UserError(f"{target}: another process is writing it: wait until that is done")
+        try:
+            if os.fstat(descriptor).st_size:
+                # Not always: ext4 starts writing to the disk when a file that was truncated is closed.
+                os.truncate(descriptor, 0)
+            yield descriptor
+            os.fchmod(descriptor, stat.S_IMODE(mode))
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Give an existing file another content, at once: whoever reads it gets the old one or the new one.
 
     The new content is on the disk before it takes the file's place, so that this holds for a process
     that is killed and for a machine that loses its power. A symbolic link stays one; the mode stays.
-    Raises OSError.
+    Raises UserError where another process writes it, and OSError.
     """
     target = path.resolve()
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+    with replacing(target, target.stat().st_mode) as descriptor:
+        with open(descriptor, "w", encoding="utf-8", newline="", closefd=False) as file:
             file.write(text)
-            file.flush()
-            os.fchmod(descriptor, target.stat().st_mode & 0o7777)
-            os.fsync(descriptor)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        os.fsync(descriptor)
     directory = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -1,52 +1,17 @@
 """Write files as plans say, each at once or not at all."""
 
-import fcntl
 import os
-import stat
 from bisect import bisect_right
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
+from pytorch_variants.files import replacing
 from pytorch_variants.layout import Plan
 
 # Small enough for a processor's cache between the reading and the writing: for pieces that are not
 # aligned to pages this is a quarter faster than copying within the kernel (ext4, Linux 6.x).
 BLOCK = 1 << 20
-
-
-@contextmanager
-def replacing(target: Path, mode: int) -> Iterator[int]:
-    """A new file that takes the target's place when the block ends; the target is the old or the new file.
-
-    Until then it is `.NAME.part` beside it: a run that was killed leaves that one file, which the next
-    run takes over, and a run that fails removes it. Not synchronised to the disk, as with `cp`. Raises
-    UserError where another process is at work on the same target.
-    """
-    part = target.with_name(f".{target.name}.part")
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(descriptor), part.stat())
-        except (BlockingIOError, FileNotFoundError):
-            ours = False
-        if not ours:
-            raise UserError(f"{target}: another process is writing it: wait until that is done")
-        try:
-            if os.fstat(descriptor).st_size:
-                # Not always: ext4 starts writing to the disk when a file that was truncated is closed.
-                os.truncate(descriptor, 0)
-            yield descriptor
-            os.fchmod(descriptor, stat.S_IMODE(mode))
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _read(source: int, into: memoryview, offset: int) -> None:

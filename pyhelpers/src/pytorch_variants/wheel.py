@@ -20,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 from pytorch_variants.archive import Read, Writer, check_kinds, open_archive
 from pytorch_variants.elf import Elf
 from pytorch_variants.errors import UserError
+from pytorch_variants.files import replacing
 from pytorch_variants.layout import Plan
 from pytorch_variants.record import Row, rewritten, row
 from pytorch_variants.retarget import (
@@ -36,7 +37,7 @@ from pytorch_variants.retarget import (
     plan_library,
     read_library,
 )
-from pytorch_variants.rewrite import BLOCK, render, replacing
+from pytorch_variants.rewrite import BLOCK, render
 
 _VERSION_PY = re.compile(r"""(?m)^(__version__\s*(?::\s*str\s*)?=\s*)(["'])(.*?)\2""")
 
