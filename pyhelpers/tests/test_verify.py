@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import pytest
 from conftest import FLAGSHIP, Nix
 from test_report import SCHEMA
 
+from pytorch_variants import verify_runtime as runtime
+from pytorch_variants.errors import UserError
 from pytorch_variants.names import parse_name
-from pytorch_variants.report import from_json, to_json
+from pytorch_variants.report import COMPILED, from_json, to_json
 from pytorch_variants.verify import verify
 from pytorch_variants.verify_runtime import verify_runtime
 
@@ -69,6 +72,17 @@ def test_the_runtime_part_without_a_gpu(environment: Path) -> None:
     assert other.returncode == 2
     assert other.stderr.startswith("pytorch-variants: no GPU to check on: ")
     assert len(other.stderr.splitlines()) == 1
+
+
+def test_a_driver_without_its_libraries(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's module is loaded, but PyTorch finds no libcuda.so.1: another machine is no way out."""
+    module = tmp_path / "version"
+    module.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05\n")
+    monkeypatch.setattr(runtime, "_MODULE", module)
+    with pytest.raises(UserError, match=r"NVIDIA's driver is loaded, .* README"):
+        verify_runtime(environment, parse_name(FLAGSHIP), COMPILED)
 
 
 def test_a_wrong_result_is_a_finding(environment: Path, tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from pytorch_variants.report import Finding, Report, expect
 # Inductor's first compilation is the longest part of it.
 _TIMEOUT = 1200
 
+# The kernel's module is there, whatever is found of the driver's libraries.
+_MODULE = Path("/proc/driver/nvidia/version")
+
 
 def _test(name: str, result: Mapping[str, Any]) -> Finding:
     if "error" in result:
@@ -63,7 +66,10 @@ def verify_runtime(environment: Path, variant: Variant, origin: str) -> Report:
     if isinstance(answer, str):
         findings = [Finding("wrong", "runs", "to its end", answer)]
     elif "unavailable" in answer:
-        raise UserError(f"no GPU to check on: {answer['unavailable']}; run it on the machine that has it")
+        way_out = "run it on the machine that has it"
+        if _MODULE.exists():
+            way_out = "NVIDIA's driver is loaded, so let its libraries be found: see The driver in the README"
+        raise UserError(f"no GPU to check on: {answer['unavailable']}; {way_out}")
     else:
         findings = [] if device == "cpu" else [_cuda_build(answer)]
         if "capability" in answer:
