@@ -3,10 +3,16 @@
 import doctest
 import importlib
 import pkgutil
+import re
 import runpy
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Nix
 
 import pytorch_variants
 
@@ -28,3 +34,40 @@ def test_examples(name: str) -> None:
 
 def test_there_are_examples() -> None:
     assert doctest.testmod(importlib.import_module("pytorch_variants.hardware")).attempted >= 3
+
+
+def test_new_hardware_is_an_entry_each_and_no_line_of_code(nix: Nix, tmp_path: Path) -> None:
+    """The entries that docs/new-hardware.md makes up, in a copy of this repository."""
+    page = (ROOT / "docs" / "new-hardware.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^    \[(?:gpu|cpu)\..*\n(?:    .*\n)+", page, re.MULTILINE)
+    assert len(entries) == 2
+    for part in (
+        "flake.nix",
+        "flake.lock",
+        "lib",
+        "pkgs",
+        "checks",
+        "pyhelpers/pyproject.toml",
+        "pyhelpers/src",
+    ):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / part, tmp_path / part)
+    with (tmp_path / "lib" / "hardware.toml").open("a", encoding="utf-8") as table:
+        table.write(textwrap.dedent("\n".join(["", *entries])))
+    table_of_python = tmp_path / "pyhelpers" / "src" / "pytorch_variants" / "hardware.toml"
+    shutil.copy(tmp_path / "lib" / "hardware.toml", table_of_python)
+
+    flake = f"path:{tmp_path}"
+    parsed = 'lib: [ (lib.parseGpu "RTX 3999").name (lib.parseCpu "AVX10.2").flags ]'
+    gpu, flags = nix.eval(f"{flake}#lib", parsed)
+    assert gpu == "sm88"
+    assert {"-mavx512bf16", "-mavx10.2"} <= set(flags)
+    refused = nix.error(f"{flake}#legacyPackages.x86_64-linux", "p: p.pytorch-cuda12_8-sm88-avx10_2.drvPath")
+    assert "CUDA 12.8 cannot target sm88, 13.0 and later can" in refused
+    found = subprocess.check_output(
+        [sys.executable, "-m", "pytorch_variants", "lookup", "RTX 3999"],
+        env={"PYTHONPATH": str(tmp_path / "pyhelpers" / "src")},
+        text=True,
+    )
+    assert "pytorch-sm88-avx10_2" in found

@@ -1,5 +1,6 @@
 """Every command of the README runs as it stands, one after the other, in a copy and over the embedded set."""
 
+import json
 import os
 import re
 import shutil
@@ -62,10 +63,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory, embedded: Nix) -> Iterator[P
 
 def run(command: str, clone: Path, embedded: Nix) -> subprocess.CompletedProcess[str]:
     environment = embedded.environment()
-    if command.startswith("./run"):
-        # It chooses the package set itself.
+    if command.startswith("./run build"):
         command += " --nixpkgs embedded"
-    else:
+    elif not command.startswith("./run"):
         programs = (str(clone.parent / "bin"), str(Path(sys.executable).parent), environment["PATH"])
         environment["PATH"] = os.pathsep.join(programs)
     # The repository that the name stands for.
@@ -83,6 +83,26 @@ def run(command: str, clone: Path, embedded: Nix) -> subprocess.CompletedProcess
         check=False,
         timeout=TIMES_OUT,
     )
+
+
+def test_its_call_of_the_library_gives_what_it_asks_for(embedded: Nix) -> None:
+    [call] = re.findall(
+        r"^    (pytorch-variants\.lib\.mkPytorchVariant \{\n(?:    .*\n)+)", README, re.MULTILINE
+    )
+    name = json.loads(
+        embedded.ok(
+            *("eval", "--json", "--impure", "--expr"),
+            f"""let
+              nixpkgs = {embedded.nixpkgs};
+              pytorch-variants = {{
+                lib = import {ROOT}/lib {{ lib = import {embedded.nixpkgs}/lib.nix; }};
+                overlays.default = import {ROOT}/pkgs/overlay.nix;
+              }};
+              system = "x86_64-linux";
+            in ({call}).pname""",
+        )
+    )
+    assert name == "pytorch-python311-cuda12_8-sm80-sm86-sm90-avx2"
 
 
 def test_it_has_the_commands() -> None:

@@ -16,7 +16,10 @@ BAD = {
     ("build", "--gpu"): "no such option",
     ("build", "--nixpkgs"): "write locked, embedded or the path",
     ("build", "pytorch-sm90-avx2", "--nixpkgs", "/nowhere"): "no nixpkgs there",
+    ("build", "pytorch-bin-sm91"): "nearest: ",
+    ("build", "pytorch-bin-sm61"): "take mkPytorchVariant",
     ("check", "everything"): "takes no arguments",
+    ("lint", "everything"): "takes no arguments",
     ("bild",): "write ./run build",
 }
 

@@ -1,4 +1,4 @@
-"""templates.default, as its user takes it: begun, built, entered and checked, over the embedded package set."""
+"""templates.default, as its user takes it: begun, built, entered and checked, over the embedded set."""
 
 import json
 import subprocess
