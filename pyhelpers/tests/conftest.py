@@ -1,13 +1,17 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import urllib.request
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import FIRST, REPOSITORY, GitHub, locked_flake, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGSHIP = "pytorch-sm90-avx512"
@@ -92,3 +96,30 @@ def official_libraries(embedded: Nix, tmp_path_factory: pytest.TempPathFactory) 
 def environment(embedded: Nix) -> Path:
     """The default variant's environment, really built."""
     return embedded.build(f".#{FLAGSHIP}.environment")
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """A repository with a package set: the embedded one, with what archives leave out, links and scripts."""
+    root = tmp_path / "github"
+    shutil.copytree(ROOT / "pkgs" / "embedded", root / REPOSITORY)
+    tree = root / REPOSITORY
+    (tree / ".gitattributes").write_text("ignored export-ignore\nsubstituted export-subst\n")
+    (tree / "ignored").write_text("not in an archive\n")
+    (tree / "substituted").write_text("$Format:%H$\n")
+    (tree / "link").symlink_to("lib.nix")
+    (tree / "script").write_text("#!/bin/sh\n")
+    (tree / "script").chmod(0o755)
+    with serve(root) as github:
+        for name, value in github.environment.items():
+            monkeypatch.setenv(name, value)
+        # Python looks for a proxy at its first request and never again.
+        monkeypatch.setattr(urllib.request, "_opener", None)
+        yield github
+
+
+@pytest.fixture
+def flake(github: GitHub, tmp_path: Path) -> Path:
+    """A flake that Nix itself has locked to the first commit."""
+    github.commit(REPOSITORY, FIRST)
+    return locked_flake(tmp_path / "flake", f'inputs.nixpkgs.url = "github:{REPOSITORY}";')

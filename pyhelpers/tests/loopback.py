@@ -19,6 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 import trustme
 
+# A repository for the tests of locks, and the times of its commits.
+REPOSITORY = "acme/packages"
+FIRST, SECOND = 1700000000, 1710000000
+
 
 def git(directory: Path, *arguments: str, **environment: str) -> bytes:
     """Standard output of git, which looks at no configuration of the machine."""
@@ -176,3 +180,19 @@ def serve(root: Path) -> Iterator[GitHub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def locked_flake(directory: Path, inputs: str) -> Path:
+    directory.mkdir()
+    (directory / "flake.nix").write_text(f"{{ {inputs} outputs = _: {{ }}; }}\n")
+    nix_flake("lock", f"path:{directory}")
+    return directory
+
+
+def nix_flake(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    features = ("--extra-experimental-features", "nix-command flakes")
+    command = ["nix", *features, "flake", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "--no-update-lock-file" not in command:
+        assert result.returncode == 0, result.stderr
+    return result

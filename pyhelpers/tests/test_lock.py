@@ -9,75 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import call
-from conftest import ROOT
-from loopback import GitHub, git, serve
+from loopback import FIRST, REPOSITORY, SECOND, GitHub, git, locked_flake, nix_flake
 
 from pytorch_variants import lockfile
 
-REPOSITORY = "acme/packages"
 WHEELS = Path(REPOSITORY) / "wheels.json"
-FIRST, SECOND = 1700000000, 1710000000
-
-
-@pytest.fixture
-def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
-    """A repository with a package set: the embedded one, with what archives leave out, links and scripts."""
-    root = tmp_path / "github"
-    shutil.copytree(ROOT / "pkgs" / "embedded", root / REPOSITORY)
-    tree = root / REPOSITORY
-    (tree / ".gitattributes").write_text("ignored export-ignore\nsubstituted export-subst\n")
-    (tree / "ignored").write_text("not in an archive\n")
-    (tree / "substituted").write_text("$Format:%H$\n")
-    (tree / "link").symlink_to("lib.nix")
-    (tree / "script").write_text("#!/bin/sh\n")
-    (tree / "script").chmod(0o755)
-    with serve(root) as github:
-        for name, value in github.environment.items():
-            monkeypatch.setenv(name, value)
-        # Python looks for a proxy at its first request and never again.
-        monkeypatch.setattr(urllib.request, "_opener", None)
-        yield github
-
-
-@pytest.fixture
-def flake(github: GitHub, tmp_path: Path) -> Path:
-    """A flake that Nix itself has locked to the first commit."""
-    github.commit(REPOSITORY, FIRST)
-    return locked_flake(tmp_path / "flake", f'inputs.nixpkgs.url = "github:{REPOSITORY}";')
-
-
-def flake_with_wheels(tmp_path: Path, pins: dict[str, Any]) -> Path:
-    """A flake that has an embedded package set, with these pins."""
-    (tmp_path / "data").write_text("")
-    flake = locked_flake(
-        tmp_path / "flake", f'inputs.data = {{ url = "path:{tmp_path / "data"}"; flake = false; }};'
-    )
-    (flake / "pkgs" / "embedded").mkdir(parents=True)
-    (flake / "pkgs" / "embedded" / "wheels.json").write_text(json.dumps(pins))
-    return flake
-
-
-def locked_flake(directory: Path, inputs: str) -> Path:
-    directory.mkdir()
-    (directory / "flake.nix").write_text(f"{{ {inputs} outputs = _: {{ }}; }}\n")
-    nix_flake("lock", f"path:{directory}")
-    return directory
-
-
-def nix_flake(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    features = ("--extra-experimental-features", "nix-command flakes")
-    command = ["nix", *features, "flake", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "--no-update-lock-file" not in command:
-        assert result.returncode == 0, result.stderr
-    return result
 
 
 def change(github: GitHub, *edits: tuple[str, str], file: str = "wheels.json", date: int = SECOND) -> str:
@@ -391,126 +332,3 @@ def test_the_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "real").stat().st_mode & 0o777 == 0o640
     assert json.loads((tmp_path / "real").read_text()) == lock.data
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flake.lock", "real"]
-
-
-FINDINGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "no input": (lambda lock: lock["nodes"]["root"]["inputs"].clear(), "inputs"),
-    "one more": (lambda lock: lock["nodes"]["root"]["inputs"].update(more="nixpkgs"), "inputs"),
-    "another ref": (lambda lock: lock["nodes"]["nixpkgs"]["original"].update(ref="x"), "reference"),
-    "another owner": (lambda lock: lock["nodes"]["nixpkgs"]["original"].update(owner="x"), "reference"),
-    "no flake": (lambda lock: lock["nodes"]["nixpkgs"].update(flake=False), "is a flake"),
-    "it follows": (lambda lock: lock["nodes"]["root"]["inputs"].update(nixpkgs=["other"]), "follows"),
-}
-
-
-@pytest.mark.parametrize(("damage", "check"), FINDINGS.values(), ids=FINDINGS)
-def test_check_finds_what_nix_would_mend(
-    flake: Path, damage: Callable[[dict[str, Any]], object], check: str
-) -> None:
-    data = json.loads((flake / "flake.lock").read_text())
-    damage(data)
-    (flake / "flake.lock").write_text(lockfile.text(data))
-    code, text, _ = call("lock", "check", "--flake", flake, "--json")
-    assert code == 1
-    wrong = [row["check"] for row in json.loads(text)["findings"] if row["status"] == "wrong"]
-    assert check in wrong
-    # Nix takes the lock's word for what is a flake.
-    if check != "is a flake":
-        assert nix_flake("lock", "--no-update-lock-file", f"path:{flake}").returncode != 0
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("narHash", "sha256-AAAA"),
-        ("narHash", "sha256:0rrc1hw6a5zkc7zbdqmckc9wnmgrvj8bbwkvdqb1mvddi5vrr3rb"),
-        ("narHash", "sha512-tiQ8/qi8I45OOaBBYlVbXoAVkeQzvvTQOv5I45rMw5o="),
-        ("narHash", "sha256-tiQ8/qi8I45OOaBBYlVbXoAVkeQzvvTQOv5I45rMw5o"),
-        ("narHash", "--version"),
-        ("narHash", 5),
-        ("rev", "HEAD"),
-        ("rev", "EC1A11210589D294F0AC99D3290A27E6C73DFA1D"),
-        ("rev", "ec1a1121"),
-        ("rev", None),
-        ("lastModified", -1),
-        ("lastModified", 10**12),
-        ("lastModified", 10**30),
-        ("lastModified", True),
-        ("lastModified", "2026-07-05"),
-        ("lastModified", 1.5),
-    ],
-)
-def test_check_finds_what_is_malformed(flake: Path, field: str, value: object) -> None:
-    data = json.loads((flake / "flake.lock").read_text())
-    data["nodes"]["nixpkgs"]["locked"][field] = value
-    (flake / "flake.lock").write_text(json.dumps(data))
-    code, text, error = call("lock", "check", "--flake", flake, "--json")
-    assert (code, error) == (1, "")
-    wrong = [row["check"] for row in json.loads(text)["findings"] if row["status"] == "wrong"]
-    assert wrong == [field]
-    # And showing it is no trouble.
-    assert call("lock", "show", "--flake", flake)[0] == 0
-
-
-def test_check_of_requirements(flake: Path) -> None:
-    embedded = str(ROOT / "pkgs" / "embedded")
-    options = ("lock", "check", "--flake", str(flake), "--nixpkgs", embedded)
-    assert call(*options, "--require", "torch>=2.10", "--require", "cuda==12.8")[0] == 0
-    code, text, _ = call(*options, "--require", "torch>=99")
-    assert code == 1
-    assert "torch>=99" in text
-
-
-def test_this_flake_holds() -> None:
-    code, text, error = call("lock", "check", "--flake", ROOT)
-    assert (code, error) == (0, ""), text
-    code, text, _ = call("lock", "show", "--flake", ROOT, "--json")
-    embedded = json.loads(text)["embedded"]
-    assert embedded["pythons"] == ["3.11", "3.12", "3.13"]
-    assert all(size > 3e9 for size in embedded["sizes"])
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "check"),
-    [
-        ("sha256", "0" * 63, "wheels"),
-        ("sha256", "", "wheels"),
-        ("size", 0, "wheels"),
-        ("size", True, "wheels"),
-        ("file", "torch.zip", "wheels"),
-        ("requires", ["nothing-like-it"], "wheels"),
-        ("version", "2.9.0", "requirements"),
-        ("version", "no version", "requirements"),
-    ],
-)
-def test_check_of_wheels(tmp_path: Path, field: str, value: object, check: str) -> None:
-    pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    pins["pythons"]["python312"]["torch"][field] = value
-    flake = flake_with_wheels(tmp_path, pins)
-    code, text, error = call("lock", "check", "--flake", flake, "--json")
-    assert (code, error) == (1, "")
-    wrong = {(row["where"], row["check"]) for row in json.loads(text)["findings"] if row["status"] == "wrong"}
-    assert ("python312", check) in wrong
-    assert {where for where, _ in wrong} == {"python312"}
-
-
-def test_update_of_the_embedded_set(tmp_path: Path) -> None:
-    """The real pip, for one Python: what is older is renewed, what nothing asks for goes, the rest stays."""
-    pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    wheels = pins["pythons"]["python312"]
-    old = {**wheels, "mdurl": {**wheels["mdurl"], "version": "0.1.1", "file": "mdurl-0.1.1.whl"}}
-    small = {**pins, "requirements": ["torch==2.10.0", "mdurl==0.1.2"], "pythons": {"python312": old}}
-    flake = flake_with_wheels(tmp_path, small)
-    code, text, error = call("lock", "update", "embedded", "--flake", flake, "--json")
-    assert (code, error) == (0, "")
-    rows = {row["name"]: (row["before"][:5], row["after"][:5]) for row in json.loads(text)["rows"]}
-    assert rows["mdurl, python312"] == ("0.1.1", "0.1.2")
-    assert rows["rich, python312"][1] == "none"
-    assert rows["cuda"] == ("12.8", "12.8")
-    written = json.loads((flake / "pkgs" / "embedded" / "wheels.json").read_text())
-    [renewed] = written["pythons"].values()
-    assert {"torch", "mdurl", "nix-prefetch-github"} <= renewed.keys()
-    for name, pin in renewed.items():
-        # numpy is required of torch's users, not of torch.
-        assert pin == {**wheels[name], "requires": pin["requires"]}
-    assert written == {**small, "pythons": written["pythons"]}
