@@ -13,6 +13,7 @@ lib.fix (
   in
   {
     cacheCompiler = load ./cacheCompiler.nix;
+    cudaOverlay = load ./cudaOverlay.nix;
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
     limitJobs = load ./limitJobs.nix;
@@ -29,6 +30,7 @@ lib.fix (
     problem = load ./problem.nix;
     specialisedClosure = load ./specialisedClosure.nix;
     suggestion = load ./suggestion.nix;
+    surroundings = load ./surroundings.nix;
     variants = load ./variants.nix;
     wheelTargets = load ./wheelTargets.nix;
     withCuda = load ./withCuda.nix;

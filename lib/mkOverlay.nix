@@ -1,5 +1,6 @@
 {
   lib,
+  cudaOverlay,
   mkPytorchVariant,
 }:
 
@@ -11,7 +12,7 @@
   # Type
 
   ```
-  mkOverlay :: { cpu, gpu, gpuTargets, cpuFlags, cuda, memoryPerJob } -> Overlay
+  mkOverlay :: { cpu, gpu, gpuTargets, cpuFlags, cuda, memoryPerJob, compilerCache } -> Overlay
   ```
 
   # Example
@@ -24,24 +25,30 @@ arguments: final: prev:
 let
   base = import ../pkgs/overlay.nix final prev;
   cuda = arguments.cuda or null;
+  refused = {
+    pkgs = "it is the package set that the overlay is applied to";
+    python = "every Python of the package set has this torch";
+    specialiseClosure = "write config.cudaCapabilities for the package set";
+  };
+  given = lib.attrNames (builtins.intersectAttrs arguments refused);
 in
-{
-  pythonPackagesExtensions = base.pythonPackagesExtensions ++ [
-    (pythonFinal: pythonPrev: {
-      torch = mkPytorchVariant (
-        removeAttrs arguments [
-          "cuda"
-          "python"
-        ]
-        // {
-          pkgs = final;
-          pythonPackages = pythonFinal;
-          inherit (pythonPrev) torch;
-        }
-      );
-    })
-  ];
-}
-// lib.optionalAttrs (cuda != null) {
-  cudaPackages = final."cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] cuda}";
-}
+if given != [ ] then
+  throw "mkOverlay takes no ${lib.head given}: ${refused.${lib.head given}}"
+else
+  {
+    pythonPackagesExtensions = base.pythonPackagesExtensions ++ [
+      (pythonFinal: pythonPrev: {
+        torch = mkPytorchVariant (
+          removeAttrs arguments [ "cuda" ]
+          // {
+            pkgs = final;
+            pythonPackages = pythonFinal;
+            inherit (pythonPrev) torch;
+          }
+        );
+      })
+    ];
+  }
+  // lib.optionalAttrs (cuda != null) {
+    inherit (cudaOverlay cuda final prev) cudaPackages;
+  }

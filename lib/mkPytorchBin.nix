@@ -2,6 +2,7 @@
   lib,
   cudaVersions,
   parseGpu,
+  surroundings,
   wheelTargets,
   withCuda,
 }:
@@ -22,8 +23,9 @@ in
   The official PyTorch wheel, nixpkgs' `torch-bin`, with the GPU code of one architecture: in minutes, and with
   the bits that PyTorch's own builds compute. The CPU code stays as it is, it dispatches at run time.
 
-  A GPU that the wheel has no code of its own for gets that of the latest earlier architecture of its major
-  compute capability, which it runs: an L40S (8.9) sm_86 code. `passthru.code` says which.
+  A GPU that the wheel is not built for gets what it runs of it: the code of the latest earlier architecture of
+  its major compute capability (`passthru.code`), and its own where single kernels have that. So an L40S (8.9) gets
+  sm_86 code, and sm_89 code for FP8.
 
   # Type
 
@@ -73,39 +75,36 @@ let
   fitting = lib.filter runs targets;
   code = lib.last fitting;
 
-  bin = stock.overrideAttrs (old: {
-    pname = "pytorch-bin-${wanted.name}";
-    # Before libraries are patched for Nix: that takes the room in them that retargeting needs.
-    postInstall =
-      scope.pytorch-variants.retarget "$out/${scope.python.sitePackages}/torch" [ code ]
-      + (old.postInstall or "");
-    passthru = (old.passthru or { }) // {
-      inherit code;
-      gpu = wanted.name;
-      cuda = if cuda == null then ofCuda.cudaPackages.cudaMajorMinorVersion else cuda;
-      origin = "official wheel, retargeted; CPU flags not applied (the wheel dispatches at run time)";
-      environment = environment.pkgs.python.withPackages (packages: [ packages.torch ]);
-      tests = {
-        verify = ofCuda.callPackage ../checks/verify.nix {
-          inherit (bin) environment;
-          variant = bin // {
-            # A verification's name has an instruction set too; of a wheel it is not asked.
-            pname = "pytorch-sm${undotted code}-${if lib.hasPrefix "x86_64" system then "avx" else "armv8_2"}";
-          };
-          pytorch-variants-cli = scope.toPythonApplication scope.pytorch-variants;
-        };
+  bin = stock.overrideAttrs (
+    final: old: {
+      pname = "pytorch-bin-${wanted.name}";
+      # Before libraries are patched for Nix: that takes the room in them that retargeting needs.
+      postInstall =
+        scope.pytorch-variants.retarget {
+          directory = "$out/${scope.python.sitePackages}/torch";
+          gpus = [ wanted.capability ];
+          compatible = true;
+        }
+        + (old.postInstall or "");
+      passthru =
+        (old.passthru or { })
+        // {
+          inherit code;
+          gpu = wanted.name;
+          cuda = if cuda == null then ofCuda.cudaPackages.cudaMajorMinorVersion else cuda;
+          origin = "official wheel, retargeted; CPU flags not applied (the wheel dispatches at run time)";
+        }
+        // surroundings {
+          inherit interpreter;
+          pkgs = ofCuda;
+        } final.finalPackage;
+      meta = old.meta // {
+        description = "PyTorch's official wheel with the GPU code for NVIDIA ${wanted.architecture} ${wanted.name}${
+          lib.optionalString (code != wanted.capability) ", which runs sm${undotted code} code"
+        } (${lib.concatStringsSep ", " (lib.take 4 wanted.products)})";
       };
-    };
-    meta = old.meta // {
-      description = "PyTorch's official wheel with the GPU code for NVIDIA ${wanted.architecture} ${wanted.name}${
-        lib.optionalString (code != wanted.capability) ", which runs sm${undotted code} code"
-      } (${lib.concatStringsSep ", " (lib.take 4 wanted.products)})";
-    };
-  });
-  environment = interpreter.override {
-    self = environment;
-    packageOverrides = _: _: { torch = bin; };
-  };
+    }
+  );
 in
 if fitting == [ ] then
   throw "pytorch-bin-${wanted.name}: the official PyTorch ${stock.version} wheel for ${system} has ${

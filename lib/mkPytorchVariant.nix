@@ -8,8 +8,8 @@
   problem,
   specialisedClosure,
   suggestion,
+  surroundings,
   withCuda,
-  withTorch,
 }:
 
 /**
@@ -40,7 +40,7 @@
 
   `pkgs`
   : any package set with nixpkgs' interface; for a GPU one with `config.cudaSupport`, or binary caches lack
-    some of what PyTorch depends on
+    some of what PyTorch depends on. If its torch is a variant, the one that this was made of counts
 
   `cpu`
   : an instruction set in any spelling; `null` on a Mac, where there is but one kind
@@ -92,7 +92,10 @@
 let
   inherit (lib) concatMapStringsSep concatStringsSep optional;
 
-  gpus = map parseGpu gpuTargets;
+  # One of each, in order, however they were named: an H100 and an H200 are one target.
+  gpus = lib.sort (a: b: lib.versionOlder a.target b.target) (
+    lib.attrValues (lib.listToAttrs (map (g: lib.nameValuePair g.target g) (map parseGpu gpuTargets)))
+  );
   targets = map (g: g.target) gpus;
   cpuInfo = if cpu == null then null else parseCpu cpu;
   cudaSupport = gpus != [ ];
@@ -123,46 +126,14 @@ let
         concatMapStringsSep ", " (name: pkgs'.${name}.pythonVersion) pythons
       }";
 
-  # A scope in which whatever needs torch gets this one.
-  scope = interpreter.override {
-    self = scope;
-    packageOverrides = _: _: { torch = variant; };
-  };
-  scopePackages = if pythonPackages == null then scope.pkgs else pythonPackages;
-
-  # torchvision and torchaudio, and what leads from them to torch.
-  companions = withTorch interpreter.pkgs (lib.filter (name: interpreter.pkgs ? ${name}) [
-    "torchvision"
-    "torchaudio"
-    "torchcodec"
-    "torchmetrics"
-    "pytorch-lightning"
-  ]) variant;
-
-  # Checks of this variant, with a command line that all variants of this Python share.
-  call =
-    file: arguments:
-    let
-      f = import file;
-      given = arguments // {
-        inherit variant;
-        pytorch-variants-cli = interpreter.pkgs.toPythonApplication interpreter.pkgs.pytorch-variants;
-      };
-    in
-    pkgs'.callPackage f (builtins.intersectAttrs (lib.functionArgs f) given);
-  verifyEnvironment = environment: call ../checks/verify.nix { inherit environment; };
-  withCompanions = scopePackages.python.withPackages (packages: [
-    packages.torch
-    packages.torchvision
-    packages.torchaudio
-  ]);
-
-  stock =
+  given =
     if torch != null then
       torch
     else
       interpreter.pkgs.torch or interpreter.pkgs.pytorch
         or (throw "this nixpkgs has no torch in ${pythonAttr}Packages: take a later one");
+  # Of a package set with an overlay of ours it is a variant already, with another one's flags.
+  stock = given.stock or given;
 
   cudaVersion = pkgs'.cudaPackages.cudaMajorMinorVersion;
   # A cuDNN that has dropped the GPU would be linked and then fail at its first call.
@@ -204,80 +175,91 @@ let
     { inherit cudaSupport; } // lib.optionalAttrs cudaSupport { gpuTargets = targets; }
   );
 
-  variant = targeted.overrideAttrs (old: {
-    inherit pname;
+  variant = targeted.overrideAttrs (
+    final: old: {
+      inherit pname;
 
-    # Exported by the shell, since recipes of different years set the same variables in different ways.
-    preConfigure =
-      (old.preConfigure or "")
-      + ''
-        export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
-        export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
-        ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
-      ''
-      + lib.optionalString (compilerCache != null) (cacheCompiler pkgs' compilerCache)
-      + ''
-        cat <<'BANNER'
-        ==================================================================
-        ${pname}
-          PyTorch       ${stock.version}, Python ${interpreter.pythonVersion}
-          GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else gpuName}
-          CPU features  ${if cpuInfo == null then "the platform's" else cpuInfo.title}  ${toString cpuFlags}
-          CUDA          ${if cudaSupport then cudaVersion else "disabled"}
-          Origin        ${targeted.origin or "compiled from source"}
-        ==================================================================
-        BANNER
-      '';
+      # Exported by the shell, since recipes of different years set the same variables in different ways.
+      preConfigure =
+        (old.preConfigure or "")
+        + ''
+          export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
+          export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+          ${concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
+        ''
+        + lib.optionalString (compilerCache != null) (cacheCompiler pkgs' compilerCache)
+        + ''
+          cat <<'BANNER'
+          ==================================================================
+          ${pname}
+            PyTorch       ${stock.version}, Python ${interpreter.pythonVersion}
+            GPU target    ${if cudaSupport then "${concatStringsSep ";" targets}  ${gpuText}" else gpuName}
+            CPU features  ${if cpuInfo == null then "the platform's" else cpuInfo.title}  ${toString cpuFlags}
+            CUDA          ${if cudaSupport then cudaVersion else "disabled"}
+            Origin        ${targeted.origin or "compiled from source"}
+          ==================================================================
+          BANNER
+        '';
 
-    # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
-    preBuild = (old.preBuild or "") + limitJobs memoryPerJob;
+      # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
+      preBuild = (old.preBuild or "") + limitJobs memoryPerJob;
 
-    passthru =
-      (old.passthru or { })
-      // {
-        inherit cpuFlags cudaSupport memoryPerJob;
-        gpu = if cudaSupport then gpuName else null;
-        cpu = cpuInfo.name or null;
-        cuda = if cudaSupport then cudaVersion else null;
-        python = interpreter.pythonVersion;
-        gpuTargets = targets;
+      passthru =
+        let
+          around = surroundings {
+            inherit interpreter pythonPackages;
+            pkgs = pkgs';
+          } final.finalPackage;
+        in
+        (old.passthru or { })
+        // around
+        // {
+          inherit
+            cpuFlags
+            cudaSupport
+            memoryPerJob
+            stock
+            ;
+          gpu = if cudaSupport then gpuName else null;
+          cpu = cpuInfo.name or null;
+          cuda = if cudaSupport then cudaVersion else null;
+          python = interpreter.pythonVersion;
+          gpuTargets = targets;
+          tests = (old.passthru.tests or { }) // around.tests;
+        }
+        # torchvision, torchaudio and other CUDA extensions of nixpkgs compile for these.
+        // lib.optionalAttrs cudaSupport { cudaCapabilities = targets; };
 
-        inherit (companions) torchvision torchaudio;
-        pythonPackages = scopePackages;
-        environment = scopePackages.python.withPackages (packages: [ packages.torch ]);
-        verify = call ../checks/runtime.nix { };
-        # For a Python of one's own that has this torch among others.
-        inherit verifyEnvironment;
-        tests = (old.passthru.tests or { }) // {
-          verify = verifyEnvironment variant.environment;
-          companions = verifyEnvironment withCompanions;
-          gpu = call ../checks/gpu.nix { runtime = variant.verify; };
-        };
-      }
-      # torchvision, torchaudio and other CUDA extensions of nixpkgs compile for these.
-      // lib.optionalAttrs cudaSupport { cudaCapabilities = targets; };
-
-    meta = old.meta // {
-      description = "PyTorch for ${
-        concatStringsSep " and " (
-          optional cudaSupport "${gpuText} with CUDA ${cudaVersion}"
-          ++ optional (cpuInfo != null) cpuText
-          ++ optional (gpuName == "mps") "Apple silicon with Metal Performance Shaders"
-        )
-      }";
-      platforms = lib.foldl' lib.intersectLists (cpuInfo.platforms or [ system ]) (
-        map (g: g.platforms) gpus
-      );
-    };
-  });
+      meta = old.meta // {
+        description = "PyTorch for ${
+          concatStringsSep " and " (
+            optional cudaSupport "${gpuText} with CUDA ${cudaVersion}"
+            ++ optional (cpuInfo != null) cpuText
+            ++ optional (gpuName == "mps") "Apple silicon with Metal Performance Shaders"
+          )
+        }";
+        platforms = lib.foldl' lib.intersectLists (cpuInfo.platforms or [ system ]) (
+          map (g: g.platforms) gpus
+        );
+      };
+    }
+  );
+  config = pkgs.config or { };
+  nearest = suggestion (context // { cudas = cudaVersions pkgs; });
 in
-if !lib.functionArgs stock.override ? gpuTargets then
+if gpu != null && gpuTargets != [ gpu ] then
+  throw "gpu and gpuTargets: write one of them, gpuTargets for several GPUs"
+else if !lib.functionArgs stock.override ? gpuTargets then
   throw "torch ${stock.version} of this nixpkgs takes no gpuTargets: take a nixpkgs of 2023 or later"
 else if found != null then
-  throw "${pname}: ${found}; nearest that works here: ${
-    suggestion (context // { cudas = cudaVersions pkgs; })
+  throw "${pname}: ${found}${
+    lib.optionalString (nearest != "") "; nearest that works here: ${nearest}"
   }"
 else
-  lib.warnIf (cudaSupport && !(pkgs.config.cudaSupport or true))
+  lib.warnIf (cudaSupport && !(config.cudaSupport or true))
     "${pname}: no binary cache has all that it needs from this package set: import nixpkgs with config.cudaSupport = true, as its CUDA builds do"
-    variant
+    (
+      lib.warnIf (cudaSupport && config.cudaCapabilities or [ ] != [ ])
+        "${pname}: no binary cache has all that it needs from this package set: leave config.cudaCapabilities out, PyTorch's GPUs are gpuTargets"
+        variant
+    )

@@ -36,7 +36,9 @@ in
 }:
 let
   cpuReasons =
-    lib.optional (cpu == null && !lib.hasSuffix "-darwin" system) "no CPU instruction set is named"
+    lib.optional (
+      cpu == null && !lib.hasSuffix "-darwin" system
+    ) "no CPU instruction set is named: write one, as in cpu = \"avx2\""
     ++ lib.optional (
       cpu != null && !lib.elem system cpu.platforms
     ) "${cpu.name} is an instruction set of ${list cpu.platforms}, and this is ${system}";

@@ -7,9 +7,10 @@
 }:
 
 /**
-  The name of the variant nearest to one that cannot be built, among those that can: the same one on
+  The name of the variant nearest to one that cannot be built, among those that can, "" where there is none: the same one on
   another CUDA of the package set, else one whose machine code the GPU runs, which is that of an earlier
-  minor version of its compute capability, else the one that is spelled most like it.
+  minor version of its compute capability, else the one that is spelled most like it. Of an official wheel the
+  GPU may run more than that code: `mkPytorchBin` keeps it.
 
   # Type
 
@@ -23,7 +24,7 @@
   suggestion { gpus = [ (parseGpu "sm70") ]; cuda = "13.0"; cudas = [ "12.9" "13.0" ]; ... }
   => "pytorch-cuda12_9-sm70-avx2"
   suggestion { gpus = [ (parseGpu "sm89") ]; wheelTargets = [ "8.0" "8.6" "9.0" ]; ... }
-  => "pytorch-sm86-avx2, whose code sm89 runs"
+  => "pytorch-bin-sm89, with the sm86 code that sm89 runs"
   ```
 */
 {
@@ -63,7 +64,9 @@ let
   # Attribute names are sorted, and so are the minor versions of one major one.
   running = if wanted == null then [ ] else lib.filter runs working;
 in
-if
+if cpu == null then
+  ""
+else if
   wanted != null
   && works {
     inherit cpu;
@@ -72,6 +75,8 @@ if
   }
 then
   "pytorch-cuda${lib.replaceStrings [ "." ] [ "_" ] otherCuda}-${wanted.name}-${cpu.name}"
+else if running != [ ] && context.wheelTargets or null != null then
+  "pytorch-bin-${wanted.name}, with the ${(lib.last running).gpu.name} code that ${wanted.name} runs"
 else if running != [ ] then
   "${name (lib.last running).gpu cpu}, whose code ${wanted.name} runs"
 else

@@ -1,4 +1,4 @@
-{ lib, cudaVersions }:
+{ cudaOverlay }:
 
 /**
   A package set whose default CUDA is another release. The whole set moves: a torch whose magma is built
@@ -18,13 +18,7 @@
   ```
 */
 pkgs: version:
-let
-  available = cudaVersions pkgs;
-  attribute = "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] version}";
-in
 if version == pkgs.cudaPackages.cudaMajorMinorVersion then
   pkgs
-else if !lib.elem version available then
-  throw "this nixpkgs has no CUDA ${version}: take one of ${lib.concatStringsSep ", " available}"
 else
-  pkgs.extend (final: _: { cudaPackages = final.${attribute}; })
+  pkgs.extend (cudaOverlay version)

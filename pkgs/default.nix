@@ -131,6 +131,7 @@ let
           }
         )
     ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+  buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
 in
 {
   /**
@@ -156,7 +157,7 @@ in
   */
   packages =
     withCompanions variants
-    // lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null)
+    // buildableBins
     // {
       default = variants.${flagship};
       cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
@@ -192,7 +193,9 @@ in
         meta.description = "Verify ${variant.pname} on this machine's GPU";
       };
     in
-    lib.mapAttrs' (name: variant: lib.nameValuePair "verify-${name}" (app variant)) variants
+    lib.mapAttrs' (name: variant: lib.nameValuePair "verify-${name}" (app variant)) (
+      variants // buildableBins
+    )
     // {
       verify = app variants.${flagship};
     };

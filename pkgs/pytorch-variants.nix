@@ -50,28 +50,33 @@ let
     pythonImportsCheck = [ "pytorch_variants" ];
 
     /**
-      Shell text that cuts the GPU code of an installed wheel down, for a phase after its installation.
+      Shell text that cuts the GPU code of an installed wheel down, for a phase after its installation. With
+      `compatible`, for a GPU that the wheel is not built for, to what that runs of it.
 
       # Type
 
       ```
-      retarget :: String -> [ String ] -> String
+      retarget :: { directory :: String, gpus :: [ String ], compatible :: Bool ? false } -> String
       ```
 
       # Example
 
       ```nix
-      retarget "$out/${python.sitePackages}/torch" [ "9.0" ]
+      retarget { directory = "$out/${python.sitePackages}/torch"; gpus = [ "9.0" ]; }
       => "/nix/store/…/bin/pytorch-variants retarget … --in-place --gpu 9.0"
       ```
     */
     passthru.retarget =
-      directory: targets:
+      {
+        directory,
+        gpus,
+        compatible ? false,
+      }:
       "${
         python.withPackages (_: [ package ])
       }/bin/pytorch-variants retarget \"${directory}\" --in-place ${
-        lib.concatMapStringsSep " " (target: "--gpu ${target}") targets
-      }\n";
+        lib.concatMapStringsSep " " (gpu: "--gpu ${gpu}") gpus
+      }${lib.optionalString compatible " --compatible"}\n";
 
     meta = {
       description = "Architecture lookups, wheel retargeting and CUDA verification for PyTorch variants";

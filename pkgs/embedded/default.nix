@@ -10,6 +10,7 @@ let
   lib = import ./lib.nix;
   pins = lib.importJSON ./wheels.json;
   inherit (pins) pythons;
+  cudaPackages = "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] pins.cuda}";
 
   packages =
     final:
@@ -39,15 +40,21 @@ let
       '';
       # It wants bash for a builder too, and to be told of its output.
       mkShell =
-        { packages }:
-        final.mkDerivation {
-          name = "shell";
-          builder = "/bin/bash";
-          outputs = [ "out" ];
-          nativeBuildInputs = packages;
-          PATH = lib.concatMapStringsSep ":" (package: "${package}/bin") packages;
-          buildCommand = "touch $out";
-        };
+        {
+          packages ? [ ],
+          ...
+        }@attrs:
+        final.mkDerivation (
+          removeAttrs attrs [ "packages" ]
+          // {
+            name = "shell";
+            builder = "/bin/bash";
+            outputs = [ "out" ];
+            nativeBuildInputs = packages;
+            PATH = lib.concatMapStringsSep ":" (package: "${package}/bin") packages;
+            buildCommand = "touch $out";
+          }
+        );
       fetchWheel = final.callPackage ./fetchWheel.nix { };
 
       pythonPackagesExtensions = [ ];
@@ -55,11 +62,11 @@ let
       python3Packages = final.python3.pkgs;
 
       # What the wheels were built with.
-      cudaPackages = {
+      cudaPackages = final.${cudaPackages};
+      ${cudaPackages} = {
         cudaMajorMinorVersion = pins.cuda;
         cudnn.version = pythons.python311.nvidia-cudnn-cu12.version;
       };
-      "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] pins.cuda}" = final.cudaPackages;
     }
     // lib.mapAttrs' (
       name: wheels: lib.nameValuePair name (final.callPackage ./python.nix { inherit name wheels; })

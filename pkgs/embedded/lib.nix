@@ -160,6 +160,8 @@ builtins
     in
     elemAt lastRow (length bs);
 
+  getName = package: package.pname or (builtins.parseDrvName package.name or package).name;
+
   # Versions
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versionAtLeast = a: b: !versionOlder a b;

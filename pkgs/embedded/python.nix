@@ -71,7 +71,10 @@ let
         src = fetchWheel (pin // { inherit python pname; });
         dependencies = lib.attrValues dependencies;
         postInstall = lib.optionalString (gpuTargets != [ ]) (
-          packages.pytorch-variants.retarget "$out/${sitePackages}/${pname}" gpuTargets
+          packages.pytorch-variants.retarget {
+            directory = "$out/${sitePackages}/${pname}";
+            gpus = gpuTargets;
+          }
         );
         passthru = lib.optionalAttrs (gpuTargets != [ ]) { inherit (dependencies.torch) origin; };
       }

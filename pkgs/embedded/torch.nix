@@ -19,7 +19,10 @@ else
   torch-bin.overrideAttrs (old: {
     postInstall =
       lib.optionalString (gpuTargets != [ ]) (
-        pytorch-variants.retarget "$out/${python.sitePackages}/torch" gpuTargets
+        pytorch-variants.retarget {
+          directory = "$out/${python.sitePackages}/torch";
+          gpus = gpuTargets;
+        }
       )
       + old.postInstall;
     passthru = old.passthru // {

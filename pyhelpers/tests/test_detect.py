@@ -313,3 +313,22 @@ def test_the_package_set_has_no_cuda_without_a_driver_floor(nix: Nix) -> None:
 
 def system() -> str:
     return f"{os.uname().machine}-{sys.platform}"
+
+
+def test_over_the_embedded_set_it_is_what_the_wheel_has(tmp_path: Path) -> None:
+    """Of an official wheel a GPU may get an earlier one's code: that is a package of its own."""
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name : some CPU\nflags : avx avx2 fma f16c\n")
+    options = ("--cpuinfo", cpuinfo, "--nixpkgs", "embedded", "--flake", ROOT, "--json")
+    found = {
+        gpu: json.loads(call("detect", "--gpu", gpu, *options).out) for gpu in ("RTX 4090", "H100", "B300")
+    }
+    assert {gpu: advice["command"] for gpu, advice in found.items()} == {
+        "RTX 4090": "./run build pytorch-bin-sm89",
+        "H100": "./run build pytorch-sm90-avx2",
+        "B300": "./run build pytorch-bin-sm103",
+    }
+    assert "the official wheel has sm86 code for it" in found["RTX 4090"]["reasons"]
+    refused = call("detect", "--gpu", "GTX 1080", *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert "no code that sm61 runs" in refused.err

@@ -1,6 +1,7 @@
 """The official wheel as a package for one architecture."""
 
 import json
+from pathlib import Path
 
 import pytest
 from binaries import contents
@@ -50,11 +51,33 @@ def test_the_table_is_what_the_wheel_has(embedded: Nix) -> None:
 
 
 def test_it_is_what_its_name_says(embedded: Nix) -> None:
-    """Built: sm_86 code for an L40S, by the same verification as every variant."""
+    """Built: sm_86 code for an L40S, sm_89 code where kernels have it, by every variant's verification."""
     report = embedded.build(".#pytorch-bin-sm89.tests.verify")
     data = json.loads((report / "report.json").read_text())
     assert data["passed"]
-    assert [row["found"] for row in data["findings"] if row["check"] == "architecture flags"] == ["sm_86"]
+    assert data["variant"] == "pytorch-bin-sm89"
+    found = {row["check"]: row["found"] for row in reversed(data["findings"])}
+    assert found["architecture flags"] == "sm_86, which sm_89 runs"
+    assert found["GPU code"] == "sm_86 sm_89, which sm_89 runs"
+
+
+def test_kernels_for_this_gpu_alone_keep_their_code(embedded: Nix, official_libraries: Path) -> None:
+    """Rowwise FP8 products, whose sm_86 code in the same container is a tenth as large: a stub."""
+    [library] = embedded.build(".#pytorch-bin-sm89").glob(
+        "lib/python3*/site-packages/torch/lib/libtorch_cuda.so"
+    )
+    with_89 = [
+        entries for entries in contents(official_libraries / "libtorch_cuda.so") if "cubin sm_89" in entries
+    ]
+    assert with_89
+    assert sorted(entries for entries in contents(library) if "cubin sm_89" in entries) == [
+        ["cubin sm_89"]
+    ] * len(with_89)
+
+
+def test_its_program_verifies_it_on_a_gpu(embedded: Nix) -> None:
+    program = embedded.eval(".#apps.x86_64-linux.verify-pytorch-bin-sm89", "app: app.program")
+    assert program.endswith("/bin/verify-pytorch-bin-sm89")
 
 
 @pytest.mark.parametrize("companion", ["torchvision", "torchaudio"])

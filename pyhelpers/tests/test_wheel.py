@@ -198,7 +198,7 @@ def test_code_that_another_architecture_runs(wheel: Path, tmp_path: Path) -> Non
     ]
     assert list(tmp_path.iterdir()) == []
     assert command(wheel, "--gpu", "RTX 3090", "--compatible", "-o", tmp_path).returncode == 0
-    assert next(tmp_path.iterdir()).name.startswith("torch-2.10.0+cu128.sm80-")
+    assert next(tmp_path.iterdir()).name.startswith("torch-2.10.0+cu128.sm86-")
 
 
 def test_never_over_its_input(wheel: Path, tmp_path: Path) -> None:

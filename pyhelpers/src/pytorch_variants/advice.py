@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware import Cpu, Gpu, cpus, driver_floors, gpus, parse_gpu, version
+from pytorch_variants.retarget import nearest as nearest_code
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def _driver(chosen: Iterable[Gpu], driver: str | None) -> tuple[str, str | None]
     return f"driver {driver} runs CUDA {' and '.join(runs)}" + (needs and f"; {needs}"), None
 
 
-def _command(name: str, chosen: Sequence[Gpu], cpu: Cpu) -> str:
+def _command(name: str, chosen: Sequence[Gpu], cpu: Cpu, official: bool) -> str:
+    if official:
+        return f"./run build {name}"
     if len(chosen) < 2 and all(gpu.target == gpu.capability for gpu in chosen):
         return f"nix build .#{name}"
     # Several GPUs have no package name.
@@ -123,8 +126,23 @@ def _command(name: str, chosen: Sequence[Gpu], cpu: Cpu) -> str:
     )
 
 
-def advise(found: Gpus, cpu: FoundCpu) -> Advice:
+def _of_wheel(gpu: Gpu, targets: Iterable[str]) -> tuple[str | None, str | None]:
+    """The official wheel's package for a GPU that it is not built for, and the reason; for others nothing."""
+    near = nearest_code((int(target.replace(".", "")) for target in targets), gpu.number)
+    if near is None:
+        raise UserError(
+            f"the official wheel has no code that {gpu.name} runs: write --nixpkgs locked or the path of a "
+            "nixpkgs, which compiles"
+        )
+    if near == gpu.number:
+        return None, None
+    return f"pytorch-bin-{gpu.name}", f"the official wheel has sm{near} code for it"
+
+
+def advise(found: Gpus, cpu: FoundCpu, wheel_targets: Sequence[str] = ()) -> Advice:
     """The best variant for some GPUs and a CPU: the GPUs' own architectures, the CPU's most demanding set.
+
+    `wheel_targets` ("9.0") are what the official wheel is built for, where that takes the place of compiling.
 
     Raises UserError for a GPU that is known by name only and to nobody, and for one that is on no machine
     with such a CPU.
@@ -147,10 +165,17 @@ def advise(found: Gpus, cpu: FoundCpu) -> Advice:
         reason, problem = _driver(chosen, found.driver)
         reasons.extend([reason] if reason else [])
     names = [f"pytorch-{'-'.join(gpu.name for gpu in chosen) or 'cpu'}-{fit.name}" for fit in sets]
+    official = bool(wheel_targets) and len(chosen) < 2
+    if official and not chosen:
+        problem = "the official wheel is built for CUDA: write --gpu, or --nixpkgs locked, which compiles"
+    elif official:
+        wheel, reason = _of_wheel(chosen[0], wheel_targets)
+        names = [wheel] if wheel else names
+        reasons.extend([reason] if reason else [])
     return Advice(
         variant=names[-1],
         second=names[-2] if len(names) > 1 else None,
-        command=_command(names[-1], chosen, sets[-1]),
+        command=_command(names[-1], chosen, sets[-1], official),
         reasons=tuple(reasons),
         problem=problem,
     )

@@ -17,7 +17,7 @@ import typer
 
 from pytorch_variants import cli_lock, cli_plan
 from pytorch_variants.errors import UserError
-from pytorch_variants.options import Cpus, Cuda, Gpus, Json, Systems, complete_what
+from pytorch_variants.options import HERE, Cpus, Cuda, Flake, Gpus, Json, Nixpkgs, Systems, complete_what
 from pytorch_variants.output import console, print_error, print_json
 
 PROGRAM = "pytorch-variants"
@@ -77,6 +77,8 @@ def detect(
     driver: Annotated[
         str | None, typer.Option(help="The driver's version on another machine, as in 570.86.15.")
     ] = None,
+    nixpkgs: Nixpkgs = "locked",
+    flake: Flake = HERE,
     json: Json = False,
 ) -> None:
     """Find the best variant for this machine's GPUs, driver and CPU, or for another's.
@@ -96,7 +98,12 @@ def detect(
         version(driver)
         found = replace(found, driver=driver)
     cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
-    advice = advise(found, cpu)
+    targets: Sequence[str] = ()
+    if nixpkgs == "embedded":
+        from pytorch_variants import lock, wheelpins
+
+        targets = wheelpins.read(lock.wheels_file(flake))["gpuTargets"]
+    advice = advise(found, cpu, targets)
     if json:
         machine = {**asdict(found), "cpu": {"model": cpu.model, "platform": cpu.platform}}
         print_json({"schema": 1, "machine": machine, **asdict(advice)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.options import HERE, Cpus, Cuda, Flake, Gpus, Json, Systems
+from pytorch_variants.options import HERE, Cpus, Cuda, Flake, Gpus, Json, Nixpkgs, Systems
 from pytorch_variants.output import console, print_json
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ def _all(found: Sequence["Entry"], builders: int, cores: int, json: bool) -> Non
 
 def plan(
     variant: Annotated[str | None, typer.Argument(help="A variant, as in pytorch-sm90-avx512.")] = None,
-    nixpkgs: Annotated[
-        str, typer.Option(metavar="locked|embedded|PATH", help="The package set to build it from.")
-    ] = "locked",
+    nixpkgs: Nixpkgs = "locked",
     flake: Flake = HERE,
     matrix: Annotated[
         bool, typer.Option("--matrix", help="All variants, or those of the filters, instead of one.")

@@ -1,5 +1,6 @@
 """Read the name of a variant, as lib/parseName.nix does."""
 
+import platform
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -13,13 +14,16 @@ _NAME = re.compile(
     "-(?P<gpus>cpu|sm[0-9]+[af]?(?:-sm[0-9]+[af]?)*)-(?P<cpu>.+)",
     re.ASCII,
 )
+_BIN = re.compile("pytorch-(?:python3(?P<python>[0-9]+)-)?bin-(?P<gpu>sm[0-9]+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Variant:
     """What a variant's name says; `python` and `cuda` are None where the name leaves them out.
 
-    `gpus` is empty for a CPU build and has several members for a multi-architecture build.
+    `gpus` is empty for a CPU build and has several members for a multi-architecture build. The package
+    "pytorch-bin" is an official wheel cut down to what one GPU runs of it, for every CPU of the platform:
+    `cpu` is the least set that such CPUs have.
     """
 
     name: str
@@ -64,6 +68,16 @@ def parse_name(name: str) -> Variant:
 
     Raises UserError, which names the nearest variants.
     """
+    official = _BIN.fullmatch(name)
+    if official and official["gpu"] in gpus():
+        return Variant(
+            name=name,
+            package="pytorch-bin",
+            python=official["python"] and f"3.{official['python']}",
+            cuda=None,
+            gpus=(parse_gpu(official["gpu"]),),
+            cpu=next(cpu for cpu in cpus().values() if f"{platform.machine()}-linux" in cpu.platforms),
+        )
     parts = _NAME.fullmatch(name)
     problem = None
     if parts is None:

@@ -16,6 +16,9 @@ def complete_what(incomplete: str) -> list[str]:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Flake = Annotated[Path, typer.Option("--flake", metavar="DIR", help="The flake's directory.")]
+Nixpkgs = Annotated[
+    str, typer.Option(metavar="locked|embedded|PATH", help="The package set to build it from.")
+]
 
 # Which variants of the matrix, for pytorch_variants.matrix.entries.
 Systems = Annotated[list[str] | None, typer.Option("--system", help="x86_64-linux or aarch64-linux.")]

@@ -226,6 +226,8 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     built. Raises UserError with Nix's own last line where the variant cannot be evaluated.
     """
     package = parse_name(variant).package
+    if package == "pytorch-bin":
+        raise UserError(f"{variant}: nothing of it is compiled; write the name of a variant that is")
     if package != "pytorch":
         raise UserError(
             f"{variant}: plan the PyTorch that it is built on, pytorch{variant.removeprefix(package)}"

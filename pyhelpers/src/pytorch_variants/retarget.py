@@ -95,11 +95,20 @@ def read_library(path: Path, elf: Elf) -> Library | None:
     return Library(path, len(elf.data), containers, flags) if containers or flags else None
 
 
+def nearest(have: Iterable[int], arch: int) -> int | None:
+    """The architecture whose code a GPU runs: its own, else the latest earlier one of its major capability.
+
+    CUDA C++ Programming Guide, "Binary Compatibility".
+    """
+    return max((other for other in have if other // 10 == arch // 10 and other <= arch), default=None)
+
+
 def _kept_flags(flags: bytes, keep: Collection[int], keep_ptx: bool) -> bytes:
+    numbers = {flag: int(re.sub(rb"\D", b"", flag)) for flag in flags.split(b" ")}
+    have = [number for flag, number in numbers.items() if flag.startswith(b"sm_")]
+    kept = {nearest(have, arch) for arch in keep}
     return b" ".join(
-        flag
-        for flag in flags.split(b" ")
-        if int(re.sub(rb"\D", b"", flag)) in keep and (keep_ptx or flag.startswith(b"sm_"))
+        flag for flag, number in numbers.items() if number in kept and (keep_ptx or flag.startswith(b"sm_"))
     )
 
 
@@ -184,27 +193,25 @@ def available(libraries: Iterable[Library]) -> tuple[int, ...]:
 
 
 def choose(have: Sequence[int], wanted: Sequence[int], compatible: bool, what: str) -> frozenset[int]:
-    """The architectures to keep for some GPUs of what a package has.
+    """The architectures that code is kept for, once it is sure that the package has code for all of them.
 
-    With `compatible` a GPU without code of its own gets that of the nearest earlier architecture of its
-    major compute capability, which it runs (CUDA C++ Programming Guide, "Binary Compatibility"). Raises
-    UserError, which names what there is, for a GPU that is left without code.
+    With `compatible` one that it is not built for may run the code of the nearest earlier one; where single
+    kernels have code of its own these keep that. (PyTorch 2.10 has for sm_89: rowwise FP8 products, whose
+    sm_86 code is a tenth as large.) Raises UserError, which names what there is, for a GPU without code.
     """
     if not wanted:
         raise UserError("name at least one architecture to keep")
     if not have:
         raise UserError(f"{what} has no GPU code; is this a CUDA build?")
-    keep = set()
     for arch in wanted:
-        near = max((other for other in have if other // 10 == arch // 10 and other <= arch), default=None)
+        near = nearest(have, arch)
         if near == arch or (compatible and near):
-            keep.add(near)
             continue
         message = f"{what} has no sm_{arch} code; it has {', '.join(f'sm_{number}' for number in have)}"
         if near:
             message += f", and sm_{near} code runs on sm_{arch}: take that with --compatible"
         raise UserError(message)
-    return frozenset(keep)
+    return frozenset(wanted)
 
 
 def read_directory(directory: Path) -> Iterator[Library]:

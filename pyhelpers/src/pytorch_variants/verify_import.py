@@ -1,10 +1,12 @@
 """Verification of what torch says of itself once it is imported."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytorch_variants.names import Variant
 from pytorch_variants.report import COMPILED, Finding, expect
+from pytorch_variants.retarget import nearest
 
 
 def _cudnn(variant: Variant, found: int | None) -> Finding:
@@ -24,6 +26,24 @@ def _cudnn(variant: Variant, found: int | None) -> Finding:
     return Finding("wrong" if too_new else "ok", "cuDNN", expected, version or "absent", where)
 
 
+def _flags(variant: Variant, said: Sequence[str]) -> Finding:
+    """PyTorch says that it is built for the variant's GPUs; an official wheel may for one that they run."""
+    expected = " ".join(f"sm_{gpu.target.replace('.', '').removesuffix('+PTX')}" for gpu in variant.gpus)
+    cubins = [flag for flag in said if flag.startswith("sm_")]
+    found, where = " ".join(cubins) or "none", "torch._C._cuda_getArchFlags()"
+    if variant.package == "pytorch-bin" and found != expected:
+        numbers = [int(re.sub(r"\D", "", flag)) for flag in cubins]
+        runs = numbers == [nearest(numbers, gpu.number) for gpu in variant.gpus]
+        return Finding(
+            "ok" if runs else "wrong",
+            "architecture flags",
+            expected,
+            f"{found}, which {expected} runs" if runs else found,
+            where,
+        )
+    return expect("architecture flags", expected or "none", found, where)
+
+
 def check_import(variant: Variant, origin: str, answer: Mapping[str, Any]) -> Iterator[Finding]:
     """The rows about an answer of `pytorch_variants.inside.imports`."""
     if answer["error"]:
@@ -36,14 +56,7 @@ def check_import(variant: Variant, origin: str, answer: Mapping[str, Any]) -> It
     )
     if variant.python:
         yield expect("Python", variant.python, answer["python"])
-    flags = " ".join(f"sm_{gpu.target.replace('.', '').removesuffix('+PTX')}" for gpu in variant.gpus)
-    found_flags = " ".join(flag for flag in answer["arch_flags"] if flag.startswith("sm_"))
-    yield expect(
-        "architecture flags",
-        flags or "none",
-        found_flags or "none",
-        "torch._C._cuda_getArchFlags()",
-    )
+    yield _flags(variant, answer["arch_flags"])
     if variant.cuda or not variant.gpus:
         yield expect("CUDA version", variant.cuda or "none", answer["cuda"] or "none", "torch.version.cuda")
     yield _cudnn(variant, answer["cudnn"])
