@@ -23,7 +23,13 @@
   variants,
   gpu ? false,
 }:
-lib.mapAttrs' (name: variant: lib.nameValuePair "verify-${name}" variant.tests.verify) variants
+lib.mapAttrs' (
+  name: variant:
+  lib.nameValuePair "verify-${name}" (
+    variant.tests.verify
+      or (throw "mkChecks: ${name} is no variant: write one, as in packages.pytorch-sm90-avx512")
+  )
+) variants
 // lib.optionalAttrs gpu (
   lib.mapAttrs' (name: variant: lib.nameValuePair "gpu-${name}" variant.tests.gpu) variants
 )

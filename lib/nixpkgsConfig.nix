@@ -10,24 +10,41 @@
   # Type
 
   ```
-  nixpkgsConfig :: { cudaSupport :: Bool ? true } -> { pkgs, ... } -> Config
+  nixpkgsConfig :: {
+    cudaSupport :: Bool ? true,
+    allowUnfreePredicate :: (Derivation -> Bool) ? (_: false),
+  } -> { pkgs, ... } -> Config
   ```
+
+  # Inputs
+
+  `allowUnfreePredicate`
+  : what else is allowed
 
   # Example
 
   ```nix
-  import nixpkgs { config = nixpkgsConfig { }; }
+  import nixpkgs {
+    config = nixpkgsConfig { allowUnfreePredicate = package: lib.getName package == "vscode"; };
+  }
   ```
 */
 {
   cudaSupport ? true,
+  allowUnfreePredicate ? _: false,
 }:
 { pkgs, ... }:
+let
+  isCuda =
+    pkgs._cuda.lib.allowUnfreeCudaPredicate
+      or (throw "this nixpkgs does not say what of it is CUDA: take one of 2025 or later, or config.allowUnfree = true");
+in
 {
   inherit cudaSupport;
   allowUnfreePredicate =
     package:
-    pkgs._cuda.lib.allowUnfreeCudaPredicate package
+    allowUnfreePredicate package
+    || isCuda package
     || lib.hasPrefix "pytorch-bin-" (lib.getName package)
     || lib.elem (lib.getName package) [
       "cuda-bindings"

@@ -82,6 +82,12 @@ def test_its_shell_has_that_python(project: Project) -> None:
     assert found == f"{python}/bin/python"
 
 
+def test_a_shell_may_have_more_than_packages(embedded: Nix) -> None:
+    shell = 'p.pkgs.mkShell { SERVICE = "on"; shellHook = "export HOOKED=yes"; }'
+    found = embedded.eval(".#legacyPackages.x86_64-linux", f"p: {{ inherit ({shell}) SERVICE shellHook; }}")
+    assert found == {"SERVICE": "on", "shellHook": "export HOOKED=yes"}
+
+
 def test_its_program_is_the_verification_of_this_variant(project: Project) -> None:
     verify = Path(project.with_inputs("build --no-link --print-out-paths", ".#verify").strip())
     [program] = (verify / "bin").iterdir()

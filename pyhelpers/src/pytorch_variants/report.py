@@ -98,12 +98,12 @@ def write(report: Report, directory: Path) -> None:
 
 
 def print_table(report: Report, console: Console) -> None:
-    """The report for people."""
+    """The report for people, what is wrong last: of a log Nix shows the end."""
     table = Table(title=report.variant, caption=report.origin, title_justify="left", expand=False)
     table.add_column("")
     for title in ("check", "expected", "found", "where"):
         table.add_column(title, overflow="fold")
-    for row in report.findings:
+    for row in sorted(report.findings, key=lambda row: row.status == "wrong"):
         texts = (Text(text) for text in (row.check, row.expected, row.found, row.where))
         table.add_row(_MARKS[row.status], *texts)
     console.print(table)
