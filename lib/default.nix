@@ -16,6 +16,7 @@ lib.fix (
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
     limitJobs = load ./limitJobs.nix;
+    matchGpu = load ./matchGpu.nix;
     mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
     mkPytorchBin = load ./mkPytorchBin.nix;
