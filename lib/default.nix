@@ -23,6 +23,7 @@ lib.fix (
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
+    nearestNames = load ./nearestNames.nix;
     nixpkgsConfig = load ./nixpkgsConfig.nix;
     parseCpu = load ./parseCpu.nix;
     parseGpu = load ./parseGpu.nix;

@@ -114,6 +114,11 @@ def cpus() -> dict[str, Cpu]:
     }
 
 
+def common_sets() -> tuple[str, ...]:
+    """The names of the instruction sets to suggest where only a GPU is named, the first choice first."""
+    return tuple(_table()["common"])
+
+
 @cache
 def products() -> dict[str, Gpu]:
     """The architecture of every product of the table."""
