@@ -17,12 +17,14 @@ lib.fix (
     cudaVersions = load ./cudaVersions.nix;
     hardware = load ./hardware.nix;
     limitJobs = load ./limitJobs.nix;
+    matchGpu = load ./matchGpu.nix;
     mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
     mkPytorchBin = load ./mkPytorchBin.nix;
     mkPytorchVariant = load ./mkPytorchVariant.nix;
     nearest = load ./nearest.nix;
     nearestCuda = load ./nearestCuda.nix;
+    nearestNames = load ./nearestNames.nix;
     nixpkgsConfig = load ./nixpkgsConfig.nix;
     parseCpu = load ./parseCpu.nix;
     parseGpu = load ./parseGpu.nix;

@@ -69,4 +69,22 @@ in
     }
     // inheritFrom cpu
   ) table.cpu;
+
+  /**
+    The names of the instruction sets to suggest where only a GPU is named, the first choice first.
+
+    # Type
+
+    ```
+    common :: [ String ]
+    ```
+
+    # Example
+
+    ```nix
+    lib.head hardware.common
+    => "avx2"
+    ```
+  */
+  inherit (table) common;
 }

@@ -1,18 +1,14 @@
 {
   lib,
   hardware,
-  nearest,
+  nearestNames,
   parseCpu,
   parseGpu,
-  variants,
 }:
 
 let
   unknown =
-    name: why:
-    throw "${name}: ${why}; nearest: ${
-      lib.concatStringsSep ", " (nearest 3 name (lib.attrNames variants))
-    }";
+    name: why: throw "${name}: ${why}; nearest: ${lib.concatStringsSep ", " (nearestNames name)}";
 
   # "312" -> "3.12", "12_8" -> "12.8"
   pythonVersion = digits: "3.${lib.removePrefix "3" digits}";

@@ -61,6 +61,15 @@ SPELLINGS = {
     "Orin (nvgpu)": "8.7",
     "NVIDIA Thor": "11.0",
     "NVIDIA GB10": "12.1",
+    "4090": "8.9",
+    "4090 D": "8.9",
+    "4070ti": "8.9",
+    "6000 Ada": "8.9",
+    "2022 RTX 4090": "8.9",
+    "RTX 4070 Ti SUPER": "8.9",
+    "RTX 4090 Ada Lovelace": "8.9",
+    "GeForce RTX 2080 Super with Max-Q Design": "7.5",
+    "NVIDIA A40-8Q MIG": "8.6",
 }
 WRONG = [
     "",
@@ -84,6 +93,14 @@ WRONG = [
     "RTX 4090 and RTX 3090",
     "NVIDIA Graphics Device",
     "Ampere",
+    "4000",
+    "6000 Ampere",
+    "9999",
+    "4090 Super",
+    "RTX 4090 Super",
+    "NVIDIA GeForce RTX 4090 Ti Laptop GPU",
+    "RTX4070SUPER Ti",
+    "RTX 3090 D",
 ]
 
 

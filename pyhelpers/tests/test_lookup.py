@@ -26,6 +26,8 @@ NAMES = {
     "avx512_bf16": "avx512bf16",
     "x86-64-v3": "x86-64-v3",
     "armv8.2": "armv8_2",
+    "4090": "sm89",
+    "4000 Ada": "sm89",
 }
 
 
@@ -64,7 +66,8 @@ def test_products_of_the_same_name_are_told_apart() -> None:
         ("Ampere", ("sm80 (A100", "sm86 (", "sm87 (Jetson")),
         ("Blackwell", ("sm100 (B100", "sm103 (", "sm110 (", "sm120 (", "sm121 (GB10")),
         ("H100 A100", ("H100 (sm90)", "A100 (sm80)")),
-        ("4090", ("RTX 4090",)),
+        ("4000", ("RTX 4000 (sm75)", "RTX A4000 (sm86)", "RTX 4000 Ada (sm89)", "write one of them")),
+        ("RTX 4090 Super", ("RTX 4080 SUPER",)),
         ("TITAN X", ("TITAN X (Pascal)",)),
         ("avx521", ("avx512",)),
         ("H10", ("H100", "H20")),
@@ -78,10 +81,44 @@ def test_ambiguous_and_unknown_names_list_candidates(text: str, candidates: tupl
     assert all(candidate in outcome.err for candidate in candidates)
 
 
-def test_words_that_mean_something_together_only() -> None:
-    [match] = find_all(["NVIDIA", "RTX", "4090"])
-    assert match.product == "RTX 4090"
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("NVIDIA RTX 4090", {"RTX 4090": "sm89"}),
+        ("RTX 4090 Laptop GPU", {"RTX 4090": "sm89"}),
+        ("nvidia 4090 24 GB", {"RTX 4090": "sm89"}),
+        ("RTX 6000 Ada", {"RTX 6000 Ada": "sm89"}),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", {"RTX PRO 6000 Blackwell": "sm120"}),
+        ("NVIDIA A100-SXM4-80GB H100 80GB HBM3", {"A100": "sm80", "H100": "sm90"}),
+        ("RTX 4090 RTX 4080 rtx4090", {"RTX 4090": "sm89", "RTX 4080": "sm89"}),
+        ("RTX 3090 avx 512 sm_90a", {"RTX 3090": "sm86", "avx 512": "avx512", "sm_90a": "sm90a"}),
+        ("Ada Lovelace H100", {"Ada Lovelace": "sm89", "H100": "sm90"}),
+    ],
+)
+def test_words_that_are_one_name_need_no_quotes(line: str, found: dict[str, str]) -> None:
+    matches = find_all(line.split())
+    assert {match.product or match.text: match.entry.name for match in matches} == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("rtx-4090", "RTX 6000 Ada", "i9-13900K"), "i9-13900K"),
+        (("rtx4090", "foobar"), "foobar"),
+        (("foobar", "rtx4090"), "foobar"),
+        (("RTX", "4090", "Super"), "Super"),
+        (("H100", "Laptop", "foobar", "GPU"), "foobar"),
+    ],
+)
+def test_a_word_that_belongs_to_nothing_is_named(arguments: tuple[str, ...], word: str) -> None:
+    outcome = call("lookup", *arguments)
+    assert is_refused(outcome)
+    assert f'"{word}" is no GPU' in outcome.err
+
+
+def test_several_names_are_all_looked_up() -> None:
     assert [match.entry.name for match in find_all(["H100", "A100", "avx2"])] == ["sm90", "sm80", "avx2"]
+    assert [match.product for match in find_all(["RTX 4090", "RTX 4090 D"])] == ["RTX 4090", "RTX 4090 D"]
 
 
 def test_variants_of_a_name_can_be_built(nix: Nix) -> None:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from test_hardware import nix_string
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.names import parse_name, short_names
+from pytorch_variants.hardware import cpus, products
+from pytorch_variants.names import nearest_names, parse_name, short_names
 
 WRONG = [
     "",
@@ -22,6 +23,29 @@ WRONG = [
     "pytorch-sm87-avx2",
     "pytorch-sm90-sm87-avx2",
 ]
+
+COMMON = ["avx2", "avx512", "armv8_2", "armv9"]
+NEAREST = {
+    "rtx4090": [f"pytorch-sm89-{name}" for name in COMMON],
+    "RTX 4090": [f"pytorch-sm89-{name}" for name in COMMON],
+    "4090": [f"pytorch-sm89-{name}" for name in COMMON],
+    "RTX 4090 Super": [f"pytorch-sm89-{name}" for name in COMMON],
+    "pytorch-sm89": [f"pytorch-sm89-{name}" for name in COMMON],
+    "pytorch-orin": ["pytorch-sm87-armv8_2", "pytorch-sm87-armv9"],
+    "pytorch-sm87-avx2": ["pytorch-sm87-armv8_2", "pytorch-sm87-armv9"],
+    "pytorch-rtx4090-avx2": ["pytorch-sm89-avx2"],
+    "pytorch-rtx-4000-avx2": ["pytorch-sm75-avx2"],
+    "pytorch-sm89-AVX-512": ["pytorch-sm89-avx512"],
+    "pytorch-8.9-avx2": ["pytorch-sm89-avx2"],
+    "pytorch-sm_90a-avx512": ["pytorch-sm90-avx512"],
+    "PyTorch-sm90-avx2": ["pytorch-sm90-avx2"],
+    "a10-x86-64-v3": ["pytorch-sm86-x86-64-v3"],
+    "pytorch-h100-a100-amx": ["pytorch-sm90-amx"],
+    "torchvision-rtx4090-avx2": ["torchvision-sm89-avx2"],
+    "pytorch-python313-cuda12_8-H100-amx": ["pytorch-python313-cuda12_8-sm90-amx"],
+    "cpu": [f"pytorch-cpu-{name}" for name in COMMON],
+    "pytorch-cpu-AVX-512": ["pytorch-cpu-avx512"],
+}
 
 
 @given(
@@ -73,3 +97,37 @@ def test_nix_reads_the_same(nix: Nix) -> None:
                 "cpu": variant.cpu.name,
                 "gpus": [gpu.target for gpu in variant.gpus],
             }
+
+
+def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:
+    assert {name: nearest_names(name) for name in NEAREST} == NEAREST
+    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
+
+
+def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
+    sets = list(cpus().values())
+    names = [
+        *(f"torchaudio-{name}" for name in products()),
+        *(
+            f"pytorch-{name.lower().replace(' ', '-')}-{sets[number % len(sets)].title}"
+            for number, name in enumerate(products())
+        ),
+    ]
+    suggested = [nearest_names(name) for name in names]
+    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
+    gpus = [products()[name].name for name in products()]
+    assert all(f"-{gpu}-" in found[0] for gpu, found in zip(gpus * 2, suggested, strict=True))
+
+
+def test_what_is_spelled_like_a_name_is_suggested_otherwise(nix: Nix) -> None:
+    for name in ("pytorch-sm90-avx521", "pytorch-sm91-avx512"):
+        assert "pytorch-sm90-avx512" in nearest_names(name)
+        assert "pytorch-sm90-avx512" in nix.lib(f'lib.nearestNames "{name}"')
+    assert nearest_names("pytorch-sm90-avx512bf61")[0] == "pytorch-sm90-avx512bf16"
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "pytorch-sm89-AVX-512", "pytorch-sm87-avx2"])
+def test_errors_are_nixs(nix: Nix, name: str) -> None:
+    with pytest.raises(UserError) as raised:
+        parse_name(name)
+    assert nix.error(".#lib", f'lib: lib.parseName "{name}"') == str(raised.value)

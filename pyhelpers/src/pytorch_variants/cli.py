@@ -44,7 +44,7 @@ def lookup(
         list[str],
         typer.Argument(
             metavar="WHAT",
-            help="GPUs and instruction sets, in any spelling.",
+            help="GPUs and instruction sets, in any spelling; what is one name needs no quotes.",
             autocompletion=complete_what,
         ),
     ],

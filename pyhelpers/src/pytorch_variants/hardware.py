@@ -114,6 +114,12 @@ def cpus() -> dict[str, Cpu]:
     }
 
 
+def common_sets() -> tuple[str, ...]:
+    """The names of the instruction sets to suggest where only a GPU is named, the first choice first."""
+    return tuple(_table()["common"])
+
+
+@cache
 def products() -> dict[str, Gpu]:
     """The architecture of every product of the table."""
     return {product: gpu for gpu in gpus().values() for product in gpu.products}
@@ -160,31 +166,46 @@ def generation(gpu: Gpu) -> str:
     return gpu.architecture.split()[0]
 
 
+@cache
+def _marks(product: str) -> frozenset[str]:
+    """The words that tell the products of a series apart, as "ti" and "super" those of RTX.
+
+    Whether "Ada" is right says its generation.
+    """
+    named = [_words(other).split() for other in products()]
+    generations = {generation(gpu).lower() for gpu in gpus().values()}
+    ends = {words[-1] for words in named if words[0] == _words(product).split()[0]}
+    return frozenset(end for end in ends - generations if end.isalpha())
+
+
 def find_product(text: str) -> tuple[str, Gpu] | None:
     """The product that a text names, and its architecture.
 
     >>> find_product("NVIDIA RTX 6000 Ada Generation")[0]
     'RTX 6000 Ada'
+    >>> find_product("4090")[0]
+    'RTX 4090'
 
-    None if it names none, or one of another generation than it says. Raises UserError if it names several.
+    None if it names none, one of another generation than it says, or one that the table lacks: "RTX 4090 Ti"
+    is no RTX 4090. Raises UserError if it names several.
     """
     generations = {name for name in map(generation, gpus().values()) if _mentions(text, name)}
-    found = {
-        product: gpu
-        for product, gpu in products().items()
-        if _mentions(text, product) and generations <= {generation(gpu)}
-    }
-    if not found:
-        return None
+    possible = {product: gpu for product, gpu in products().items() if generations <= {generation(gpu)}}
     # "RTX 6000 Ada" is the longer name, so no "RTX 6000".
-    longest = max(found, key=len)
+    found = sorted((product for product in possible if _mentions(text, product)), key=len, reverse=True)
+    if not found and re.match(" [0-9]{4} ", _words(text)):
+        # Four digits are no compute capability: "4090" is an "RTX 4090" and an "RTX 4090 D".
+        found = sorted((product for product in possible if _mentions(product, text)), key=len)
+    if not found or any(_mentions(text, f"{found[0]} {mark}") for mark in _marks(found[0])):
+        return None
+    meant = found[0]
     others = [
-        product for product, gpu in found.items() if gpu != found[longest] and not _mentions(longest, product)
+        product for product in found if possible[product] != possible[meant] and not _mentions(meant, product)
     ]
     if others:
-        names = ", ".join(f"{product} ({found[product].name})" for product in (longest, *others))
+        names = ", ".join(f"{product} ({possible[product].name})" for product in (meant, *others))
         raise UserError(f'"{text}" names several: {names}; write one of them')
-    return longest, found[longest]
+    return meant, possible[meant]
 
 
 def read_capability(text: str) -> tuple[str, str] | None:

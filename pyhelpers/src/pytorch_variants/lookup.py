@@ -1,8 +1,9 @@
 """What a text is the name of: a GPU architecture, by number, product or generation, or an instruction set."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pytorch_variants.errors import UserError
@@ -38,14 +39,26 @@ class Match:
     variants: tuple[str, ...]
 
 
-def _similar(product: str) -> tuple[str, ...]:
-    def words(text: str) -> set[str]:
-        return set(re.findall("[a-z]+|[0-9]+", text.lower()))
+# Of how many words drivers make a name: "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition".
+_MOST_WORDS = 8
 
+# What drivers and shops add to a product's name.
+_TRADE_WORDS = re.compile(
+    "(?<![a-z0-9])(?:nvidia|geforce|quadro|tesla|grid|gpu|laptop|mobile|generation|with|max-?q|design|founders"
+    "|server|workstation|edition|pcie|nvl|sxm[0-9]*|hbm[0-9]*e?|gddr[0-9]*x?|[0-9]+ ?gb)(?![a-z0-9])"
+)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall("[a-z]+|[0-9]+", text.lower())
+
+
+def _similar(product: str) -> tuple[str, ...]:
+    words = set(_words(product))
     return tuple(
         f"{other} ({gpu.name})"
         for other, gpu in products().items()
-        if words(product) < words(other) and gpu != products()[product]
+        if words < set(_words(other)) and gpu != products()[product]
     )
 
 
@@ -61,23 +74,12 @@ def _by_generation(text: str) -> Gpu | None:
     return members[0] if members else None
 
 
-def find(text: str) -> Match:
-    """The entry of the table that a text names.
-
-    >>> find("Hopper").entry.name
-    'sm90'
-
-    Raises UserError, which names the candidates: all that an ambiguous text can mean, or the nearest.
-    """
+def _match(text: str) -> Match | None:
     cpu = match_cpu(text)
     gpu = None if cpu else _by_generation(text) or match_gpu(text)
     entry = cpu or gpu
     if entry is None:
-        known = [*gpus(), *products(), *cpus(), *(gpu.architecture for gpu in gpus().values())]
-        raise UserError(
-            f'"{text}" is no GPU, product or instruction set in the hardware table; '
-            f"nearest: {', '.join(nearest(text, known))}"
-        )
+        return None
     named = find_product(text) if gpu and read_capability(text) is None else None
     product = named[0] if named else None
     notes = gpu.notes if gpu else {}
@@ -93,18 +95,59 @@ def find(text: str) -> Match:
     )
 
 
+def find(text: str) -> Match:
+    """The entry of the table that a text names.
+
+    >>> find("Hopper").entry.name
+    'sm90'
+
+    Raises UserError, which names the candidates: all that an ambiguous text can mean, or the nearest.
+    """
+    match = _match(text)
+    if match is None:
+        known = [*gpus(), *products(), *cpus(), *(gpu.architecture for gpu in gpus().values())]
+        raise UserError(
+            f'"{text}" is no GPU, product or instruction set in the hardware table; '
+            f"nearest: {', '.join(nearest(text, known))}"
+        )
+    return match
+
+
+def _together(texts: Sequence[str]) -> Match | None:
+    """What several texts are the name of, if none of their words is left over: "RTX", "4090", "Laptop"."""
+    whole = " ".join(texts)
+    text = " ".join(_TRADE_WORDS.sub(" ", whole.lower()).split())
+    try:
+        match = _match(text)
+    except UserError:
+        return None
+    if match is None:
+        return None
+    if isinstance(match.entry, Gpu) and match.product:
+        said = f"{match.product} {match.entry.architecture}"
+        if Counter(_words(text)) - Counter(_words(said)):
+            return None
+    return replace(match, text=whole)
+
+
 def find_all(texts: Sequence[str]) -> list[Match]:
-    """The entries that several texts name, or all of them together: "RTX", "4090".
+    """The entries that texts name: each by itself, or those that are one name together.
+
+    >>> [match.entry.name for match in find_all(["RTX", "4090", "Laptop", "GPU", "avx2"])]
+    ['sm89', 'avx2']
 
     Raises UserError for the first that names nothing.
     """
-    try:
-        return [find(text) for text in texts]
-    except UserError:
-        whole = " ".join(texts)
-        if len(texts) > 1 and match_gpu(whole):
-            return [find(whole)]
-        raise
+    matches = []
+    rest = list(texts)
+    while rest:
+        for count in range(min(len(rest), _MOST_WORDS), 0, -1):
+            match = _together(rest[:count]) if count > 1 else find(rest[0])
+            if match:
+                matches.append(match)
+                rest = rest[count:]
+                break
+    return matches
 
 
 def to_json(matches: Sequence[Match]) -> dict[str, Any]:

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from functools import cache
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import Cpu, Gpu, cpus, gpus, nearest, parse_cpu, parse_gpu
+from pytorch_variants.hardware import (
+    Cpu,
+    Gpu,
+    common_sets,
+    cpus,
+    gpus,
+    match_cpu,
+    match_gpu,
+    nearest,
+    parse_cpu,
+    parse_gpu,
+)
 
 _NAME = re.compile(
     "(?P<package>pytorch|torchvision|torchaudio)"
@@ -15,6 +26,9 @@ _NAME = re.compile(
     re.ASCII,
 )
 _BIN = re.compile("pytorch-(?:python3(?P<python>[0-9]+)-)?bin-(?P<gpu>sm[0-9]+)", re.ASCII)
+_START = re.compile(
+    "(?:(?:pytorch|torchvision|torchaudio)(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?)?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,46 @@ def short_names() -> list[str]:
     return [variant.name for variant in variants()]
 
 
+def _gpu_name(text: str) -> str | None:
+    """The name of a table's entry or "cpu", for a target as "sm90a" has no short name."""
+    if text == "cpu":
+        return text
+    try:
+        gpu = match_gpu(text)
+    except UserError:
+        return None
+    return f"sm{gpu.number}" if gpu else None
+
+
+def nearest_names(name: str) -> list[str]:
+    """The names of variants that a text is nearest to, as lib/nearestNames.nix finds them.
+
+    Those of the GPU that it, or a part of it between dashes, names in any spelling, with the instruction set
+    at its end, else with the common ones; where it names no GPU, those that are spelled most like it. The
+    package, the Python and the CUDA at its start stay.
+
+    >>> nearest_names("torchvision-rtx4090-AVX-512")
+    ['torchvision-sm89-avx512']
+    """
+    start = _START.match(name)
+    prefix = start[0] if start else ""
+    parts = [part for part in re.split("[- ]+", name[len(prefix) :]) if part]
+    texts = ["cpu"] if "cpu" in parts else [" ".join(parts), *parts]
+    gpu = next(filter(None, map(_gpu_name, texts)), None)
+    if gpu is None:
+        return nearest(name, short_names())
+    ends = ("-".join(parts[count:]) for count in range(len(parts)))
+    cpu = next(filter(None, map(match_cpu, ends)), None)
+    sets = [variant.cpu.name for variant in variants() if variant.name.split("-")[1] == gpu]
+    if cpu and cpu.name in sets:
+        chosen = [cpu.name]
+    elif parts[0] == gpu and len(parts) > 1:
+        chosen = nearest("-".join(parts[1:]), sets)
+    else:
+        chosen = [name for name in common_sets() if name in sets]
+    return [f"{prefix or 'pytorch'}-{gpu}-{name}" for name in chosen]
+
+
 def parse_name(name: str) -> Variant:
     """Read a variant's name, short or spelled out.
 
@@ -98,7 +152,7 @@ def parse_name(name: str) -> Variant:
                         f"and {cpu.name} on {', '.join(cpu.platforms)}"
                     )
     if parts is None or problem:
-        raise UserError(f"{name}: {problem}; nearest: {', '.join(nearest(name, short_names()))}")
+        raise UserError(f"{name}: {problem}; nearest: {', '.join(nearest_names(name))}")
     return Variant(
         name=name,
         package=parts["package"],
