@@ -169,9 +169,9 @@ def advise(found: Gpus, cpu: FoundCpu, wheel_targets: Sequence[str] = ()) -> Adv
     if official and not chosen:
         problem = "the official wheel is built for CUDA: write --gpu, or --nixpkgs locked, which compiles"
     elif official:
-        wheel, reason = _of_wheel(chosen[0], wheel_targets)
+        wheel, why = _of_wheel(chosen[0], wheel_targets)
         names = [wheel] if wheel else names
-        reasons.extend([reason] if reason else [])
+        reasons.extend([why] if why else [])
     return Advice(
         variant=names[-1],
         second=names[-2] if len(names) > 1 else None,
