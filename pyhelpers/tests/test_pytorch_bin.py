@@ -62,7 +62,7 @@ def test_it_is_what_its_name_says(embedded: Nix) -> None:
 
 
 def test_kernels_for_this_gpu_alone_keep_their_code(embedded: Nix, official_libraries: Path) -> None:
-    """Rowwise FP8 products, whose sm_86 code in the same container is a tenth as large: a stub."""
+    """Rowwise FP8 products, whose sm_86 code in the same container is a tenth as large."""
     [library] = embedded.build(".#pytorch-bin-sm89").glob(
         "lib/python3*/site-packages/torch/lib/libtorch_cuda.so"
     )
