@@ -14,7 +14,9 @@ from conftest import FLAGSHIP, ROOT, Nix
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(
-    r"^    ((?:nix|\./run|result/bin/python|pytorch-variants) .+?)(?: +# .*)?$", README, re.MULTILINE
+    r"^    ((?:nix|\./run|python3|(?:result|venv)/bin/python|pytorch-variants) .+?)(?: +# .*)?$",
+    README,
+    re.MULTILINE,
 )
 # It runs these tests.
 ITSELF = "./run check"
