@@ -14,6 +14,9 @@ import pytest
 from loopback import FIRST, REPOSITORY, GitHub, locked_flake, serve
 
 ROOT = Path(__file__).resolve().parents[2]
+# What ./run has unpacked where there is no Nix.
+if not shutil.which("nix"):
+    os.environ["PATH"] = os.pathsep.join([str(ROOT / ".nix" / "bin"), os.environ["PATH"]])
 FLAGSHIP = "pytorch-sm90-avx512"
 
 

@@ -113,6 +113,14 @@ def test_nix(arguments: tuple[str, ...], answer: str) -> None:
     assert [line for line in result.stderr.splitlines() if not line.startswith("run: package set: ")] == []
 
 
+def test_cli_asks_of_the_package_set_that_was_chosen() -> None:
+    result = run(ROOT / "run", "cli", "detect", "--gpu", "RTX 4090")
+    assert result.returncode == 0, result.stderr
+    embedded = "package set: pkgs/embedded" in result.stderr
+    command = result.stdout.splitlines()[-1]
+    assert command.startswith("./run build pytorch-bin-sm89" if embedded else "nix build .#pytorch-sm89-")
+
+
 def test_nix_passes_on_what_nix_says() -> None:
     result = run(ROOT / "run", "nix", "eval", ".#nothing")
     assert result.returncode == 1
