@@ -111,7 +111,10 @@ def sabotage(environment: Path, official_libraries: Path, tmp_path: Path) -> Ite
     shutil.copytree(environment / "bin", root / "bin", symlinks=True)
     shutil.copyfile(environment / "pyvenv.cfg", root / "pyvenv.cfg")
     yield Sabotage(root, official_libraries)
-    # Some cases make libraries of hundreds of megabytes.
+    # Some cases make libraries of hundreds of megabytes; directories of the store cannot be written to.
+    for path in root.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
     shutil.rmtree(root)
 
 
