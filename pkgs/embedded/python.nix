@@ -22,16 +22,14 @@ let
     # Found on PATH when something is built: the machine's own, wherever its distribution puts it.
     interpreter = "python${pythonVersion}";
     abi = "cp3${minor}";
-    platforms = map (tag: "manylinux${tag}_x86_64") [
-      "_2_28"
-      "_2_27"
-      "_2_26"
-      "_2_24"
-      "_2_17"
-      "2014"
-      "_2_12"
-      "2010"
-    ];
+    # glibc 2.28 is that of PyTorch's own build machines.
+    platforms = map (tag: "manylinux${tag}_x86_64") (
+      lib.genList (i: "_2_${toString (28 - i)}") 17
+      ++ [
+        "2014"
+        "2010"
+      ]
+    );
     pkgs = packages;
     # For a look at the disk before the download: "STORE_PATH BYTES" per wheel, how many times larger is what
     # wheels unpack to, and the bytes of PyTorch's largest library before it is cut down.

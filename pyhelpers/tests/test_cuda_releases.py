@@ -62,9 +62,10 @@ def test_bounds_lie_between_two_releases(gpu: Gpu) -> None:
     """That the releases above are enough: a bound's neighbour lacks the GPU."""
     releases = list(RELEASES)
     if version(gpu.cuda_min) > version(releases[0]):
-        assert gpu.cuda_min in releases
+        assert gpu.cuda_min in releases, "add it, and the release before it, to RELEASES"
         assert gpu.number not in ptxas_targets(releases[releases.index(gpu.cuda_min) - 1])
     if gpu.cuda_max:
+        assert gpu.cuda_max in releases, "add it, and the release after it, to RELEASES"
         assert gpu.number in ptxas_targets(gpu.cuda_max)
         assert gpu.number not in ptxas_targets(releases[releases.index(gpu.cuda_max) + 1])
 

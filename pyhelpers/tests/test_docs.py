@@ -59,15 +59,17 @@ def test_new_hardware_is_an_entry_each_and_no_line_of_code(nix: Nix, tmp_path: P
     shutil.copy(tmp_path / "lib" / "hardware.toml", table_of_python)
 
     flake = f"path:{tmp_path}"
-    parsed = 'lib: [ (lib.parseGpu "RTX 3999").name (lib.parseCpu "AVX10.2").flags ]'
+    parsed = 'lib: [ (lib.parseGpu "NVIDIA Example 1").name (lib.parseCpu "AVX-EXAMPLE").flags ]'
     gpu, flags = nix.eval(f"{flake}#lib", parsed)
-    assert gpu == "sm88"
-    assert {"-mavx512bf16", "-mavx10.2"} <= set(flags)
-    refused = nix.error(f"{flake}#legacyPackages.x86_64-linux", "p: p.pytorch-cuda12_8-sm88-avx10_2.drvPath")
-    assert "CUDA 12.8 cannot target sm88, 13.0 and later can" in refused
+    assert gpu == "sm999"
+    assert {"-mavx512bf16", "-mavx-example"} <= set(flags)
+    refused = nix.error(
+        f"{flake}#legacyPackages.x86_64-linux", "p: p.pytorch-cuda12_8-sm999-avx_example.drvPath"
+    )
+    assert "CUDA 12.8 cannot target sm999, 13.0 and later can" in refused
     found = subprocess.check_output(
-        [sys.executable, "-m", "pytorch_variants", "lookup", "RTX 3999"],
+        [sys.executable, "-m", "pytorch_variants", "lookup", "Example 1"],
         env={"PYTHONPATH": str(tmp_path / "pyhelpers" / "src")},
         text=True,
     )
-    assert "pytorch-sm88-avx10_2" in found
+    assert "pytorch-sm999-avx_example" in found

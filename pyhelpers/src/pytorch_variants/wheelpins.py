@@ -23,9 +23,10 @@ from pytorch_variants.errors import UserError
 from pytorch_variants.files import read_json, replace_text
 from pytorch_variants.retarget import architectures
 
-# glibc 2.28 is that of PyTorch's own build machines; older tags are what NVIDIA's wheels still carry.
+# glibc 2.28 is that of PyTorch's own build machines; NVIDIA's wheels have any tag before it. As in
+# pkgs/embedded/python.nix.
 PLATFORMS = tuple(
-    f"manylinux{tag}_x86_64" for tag in ("_2_28", "_2_27", "_2_26", "_2_24", "_2_17", "2014", "_2_12", "2010")
+    f"manylinux{tag}_x86_64" for tag in (*(f"_2_{minor}" for minor in range(28, 11, -1)), "2014", "2010")
 )
 
 
