@@ -19,10 +19,13 @@ class Field:
     many: bool = False
     required: bool = True
 
-    def is_right(self, value: object) -> bool:
-        if self.many:
-            return isinstance(value, list) and value != [] and all(map(self._is_text, value))
-        return self._is_text(value)
+    def wrong(self, value: object) -> object:
+        """The value, or of a list what is wrong in it; None where all is right."""
+        if not self.many:
+            return None if self._is_text(value) else value
+        if not isinstance(value, list) or not value:
+            return value
+        return [item for item in value if not self._is_text(item)] or None
 
     def _is_text(self, value: object) -> bool:
         return isinstance(value, str) and re.fullmatch(self.pattern, value, re.ASCII) is not None
@@ -39,7 +42,7 @@ FIELDS = {
         "capability": Field(r"[1-9][0-9]?\.[0-9]", 'it in quotes, as "9.0"'),
         "architecture": Field(TEXT, 'NVIDIA\'s name, as "Hopper"'),
         "products": Field(
-            r"(?i)(?!.*\b(nvidia|geforce|quadro)\b)(?=.*[a-z])[a-z0-9]\S*( \S+)*",
+            r"(?i)(?!.*(nvidia|geforce|quadro))(?=.*[a-z])[a-z0-9]\S*( \S+)*",
             'a list of names, as "RTX 4090", without "NVIDIA", "GeForce" and "Quadro"',
             many=True,
         ),
@@ -92,15 +95,20 @@ def wrong_fields(place: str, entry: object, fields: dict[str, Field]) -> Iterato
         yield f"{place}: {quoted(entry)} is no entry; write [{place}] and its fields below"
         return
     found = dict(leaves(entry))
-    unknown = list(wrong_names(found, fields))
+    if not found:
+        yield f"{place}: has no fields; write {', '.join(name for name in fields if fields[name].required)}"
+        return
+    # Which have products for names, and a check of their own.
+    notes = ["notes"] if place.startswith("gpu.") else []
+    unknown = list(wrong_names(found, [*fields, *notes]))
     for name, meant in unknown:
         yield f"{place}.{name}: there is no such field; write {' or '.join(meant)}"
     # What was written under a wrong name is not missing too.
     guessed = [meant for _, meant in unknown if len(meant) == 1 or len(meant) < len(fields)]
     spoken_of = {name for meant in guessed for name in meant}
     for name, field in fields.items():
-        if name in found and not field.is_right(found[name]):
-            yield f"{place}.{name}: {quoted(found[name])} is not right; write {field.write}"
+        if name in found and (wrong := field.wrong(found[name])) is not None:
+            yield f"{place}.{name}: {quoted(wrong)} is not right; write {field.write}"
         elif field.required and name not in found and name not in spoken_of:
             yield f"{place}.{name}: is missing; write {field.write}"
 
@@ -119,8 +127,8 @@ def wrong_forms(table: Table) -> Iterator[str]:
     """Fields that are not known, are missing, or are of another type or form."""
     for name, meant in wrong_names(table, ["common", *FIELDS]):
         yield f"{name}: there is no such table; write {' or '.join(meant)}"
-    if not COMMON.is_right(table.get("common")):
-        yield f"common: {quoted(table.get('common'))} is not right; write {COMMON.write}"
+    if (wrong := COMMON.wrong(table.get("common", []))) is not None:
+        yield f"common: {quoted(wrong)} is not right; write {COMMON.write}"
     for kind, fields in FIELDS.items():
         entries = table.get(kind)
         if not isinstance(entries, dict):

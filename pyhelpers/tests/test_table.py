@@ -132,8 +132,9 @@ def wrong_sets(cpus: Table) -> Iterator[str]:
     needs: dict[str, tuple[str, ...]] = {}
     for name, cpu in cpus.items():
         needs[name] = (*needs.get(cpu.get("extends", ""), ()), *cpu["cpuinfo"])
-        yield from wrong_features(name, cpu, needs[name])
-        yield from wrong_place(name, {other: set(cpus[other]["platforms"]) for other in needs}, needs)
+        platforms = {other: set(cpus[other]["platforms"]) for other in needs}
+        unseen = list(wrong_features(name, cpu, needs[name]))
+        yield from unseen or wrong_place(name, platforms, needs)
 
 
 def wrong_common(table: Table) -> Iterator[str]:
@@ -232,6 +233,13 @@ WRONG_FORMS: list[tuple[Table, str, str]] = [
     ({"gpu.sm90.products": ["NVIDIA H100"]}, "gpu.sm90.products", 'without "NVIDIA"'),
     ({"gpu.sm90.products": ["geforce RTX 1"]}, "gpu.sm90.products", '"GeForce"'),
     ({"gpu.sm90.products": ["Quadro GV1"]}, "gpu.sm90.products", '"Quadro"'),
+    ({"gpu.sm90.products": ["H100", "GeForceRTX"]}, "gpu.sm90.products", ': ["GeForceRTX"] is not right'),
+    ({"gpu.sm90.note": "A note."}, "gpu.sm90.note", "write notes"),
+    (
+        {"gpu.sm99.notes.H99": "A note."},
+        "gpu.sm99",
+        "has no fields; write capability, architecture, products",
+    ),
     ({"gpu.sm90.notes": "A note."}, "gpu.sm90.notes", "write a text for a product"),
     ({"gpu.sm90.notes.H101": "A note."}, "gpu.sm90.notes", '"H101" is no product of gpu.sm90; write H10'),
     ({"cpu.AVX3": like("cpu", "avx2")}, "cpu.AVX3", "write one as avx512vnni"),
