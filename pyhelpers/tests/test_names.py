@@ -131,3 +131,11 @@ def test_errors_are_nixs(nix: Nix, name: str) -> None:
     with pytest.raises(UserError) as raised:
         parse_name(name)
     assert nix.error(".#lib", f'lib: lib.parseName "{name}"') == str(raised.value)
+
+
+@pytest.mark.parametrize(("machine", "cpu"), [("x86_64", "avx"), ("aarch64", "armv8_2"), ("arm64", "avx")])
+def test_an_official_wheel_by_its_own_name(machine: str, cpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    variant = parse_name("pytorch-python312-bin-sm89")
+    assert (variant.package, variant.python, variant.cpu.name) == ("pytorch-bin", "3.12", cpu)
+    assert [gpu.target for gpu in variant.gpus] == ["8.9"]

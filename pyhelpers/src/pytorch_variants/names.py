@@ -85,6 +85,12 @@ def _gpu_name(text: str) -> str | None:
     return f"sm{gpu.number}" if gpu else None
 
 
+def _least_set() -> Cpu:
+    """What every CPU of this machine's platform has; the table's first where it has none of the platform."""
+    here = f"{platform.machine()}-linux"
+    return min(cpus().values(), key=lambda cpu: here not in cpu.platforms)
+
+
 def nearest_names(name: str) -> list[str]:
     """The names of variants that a text is nearest to, as lib/nearestNames.nix finds them.
 
@@ -130,7 +136,7 @@ def parse_name(name: str) -> Variant:
             python=official["python"] and f"3.{official['python']}",
             cuda=None,
             gpus=(parse_gpu(official["gpu"]),),
-            cpu=next(cpu for cpu in cpus().values() if f"{platform.machine()}-linux" in cpu.platforms),
+            cpu=_least_set(),
         )
     parts = _NAME.fullmatch(name)
     problem = None
