@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import Cpu, Gpu, cpus, driver_floors, gpus, parse_gpu, version
-from pytorch_variants.retarget import nearest as nearest_code
+from pytorch_variants.hardware import Cpu, Gpu, cpus, driver_floors, gpus, nearest_code, parse_gpu, version
 
 
 @dataclass(frozen=True)

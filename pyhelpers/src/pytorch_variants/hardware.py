@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -112,6 +112,14 @@ def cpus() -> dict[str, Cpu]:
         )
         for name, entry in _table()["cpu"].items()
     }
+
+
+def nearest_code(have: Iterable[int], arch: int) -> int | None:
+    """The architecture whose code a GPU runs: its own, else the latest earlier one of its major capability.
+
+    CUDA C++ Programming Guide, "Binary Compatibility".
+    """
+    return max((other for other in have if other // 10 == arch // 10 and other <= arch), default=None)
 
 
 def common_sets() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from pytorch_variants.elf import SHT_NOBITS, Elf, ElfError, open_elf
 from pytorch_variants.errors import UserError
 from pytorch_variants.fatbin import Container, read_fatbins
+from pytorch_variants.hardware import nearest_code
 from pytorch_variants.layout import Plan, code_names, make_plan, select
 from pytorch_variants.record import update_records
 from pytorch_variants.rewrite import write
@@ -95,18 +96,10 @@ def read_library(path: Path, elf: Elf) -> Library | None:
     return Library(path, len(elf.data), containers, flags) if containers or flags else None
 
 
-def nearest(have: Iterable[int], arch: int) -> int | None:
-    """The architecture whose code a GPU runs: its own, else the latest earlier one of its major capability.
-
-    CUDA C++ Programming Guide, "Binary Compatibility".
-    """
-    return max((other for other in have if other // 10 == arch // 10 and other <= arch), default=None)
-
-
 def _kept_flags(flags: bytes, keep: Collection[int], keep_ptx: bool) -> bytes:
     numbers = {flag: int(re.sub(rb"\D", b"", flag)) for flag in flags.split(b" ")}
     have = [number for flag, number in numbers.items() if flag.startswith(b"sm_")]
-    kept = {nearest(have, arch) for arch in keep}
+    kept = {nearest_code(have, arch) for arch in keep}
     return b" ".join(
         flag for flag, number in numbers.items() if number in kept and (keep_ptx or flag.startswith(b"sm_"))
     )
@@ -204,7 +197,7 @@ def choose(have: Sequence[int], wanted: Sequence[int], compatible: bool, what: s
     if not have:
         raise UserError(f"{what} has no GPU code; is this a CUDA build?")
     for arch in wanted:
-        near = nearest(have, arch)
+        near = nearest_code(have, arch)
         if near == arch or (compatible and near):
             continue
         message = f"{what} has no sm_{arch} code; it has {', '.join(f'sm_{number}' for number in have)}"

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytorch_variants.hardware import nearest_code
 from pytorch_variants.names import Variant
 from pytorch_variants.report import COMPILED, Finding, expect
-from pytorch_variants.retarget import nearest
 
 
 def _cudnn(variant: Variant, found: int | None) -> Finding:
@@ -33,7 +33,7 @@ def _flags(variant: Variant, said: Sequence[str]) -> Finding:
     found, where = " ".join(cubins) or "none", "torch._C._cuda_getArchFlags()"
     if variant.package == "pytorch-bin" and found != expected:
         numbers = [int(re.sub(r"\D", "", flag)) for flag in cubins]
-        runs = numbers == [nearest(numbers, gpu.number) for gpu in variant.gpus]
+        runs = numbers == [nearest_code(numbers, gpu.number) for gpu in variant.gpus]
         return Finding(
             "ok" if runs else "wrong",
             "architecture flags",
