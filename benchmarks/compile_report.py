@@ -18,8 +18,8 @@ from statistics import fmean, quantiles
 
 from compile_sharing import Compiled
 
-from pytorch_variants.cost.matrix.jobs import compiler_jobs
-from pytorch_variants.cost.matrix.matrix import (
+from pytorch_variants.cost.jobs import compiler_jobs
+from pytorch_variants.cost.matrix import (
     ATTENTION,
     CPP,
     CUDA,

@@ -16,7 +16,7 @@ import typer
 
 from pytorch_variants.cli import lock
 from pytorch_variants.cli.detect import detect
-from pytorch_variants.cli.list import list_variants
+from pytorch_variants.cli.list_variants import list_variants
 from pytorch_variants.cli.lookup import lookup
 from pytorch_variants.cli.output import print_error
 from pytorch_variants.cli.plan import plan
