@@ -18,8 +18,13 @@ from statistics import fmean, quantiles
 
 from compile_sharing import Compiled
 
-from pytorch_variants.cost import ATTENTION, CPP, CUDA, Kind
-from pytorch_variants.plan import compiler_jobs
+from pytorch_variants.cost.jobs import compiler_jobs
+from pytorch_variants.cost.matrix import (
+    ATTENTION,
+    CPP,
+    CUDA,
+    Kind,
+)
 
 KINDS = {"cuda": CUDA, "attention": ATTENTION, "c++": CPP}
 # What is free on a machine with 16 GB, in GiB.
@@ -61,7 +66,7 @@ def overhead(rows: Sequence[Compiled]) -> float:
 
 
 def constants(rows: Sequence[Compiled], kind: str) -> Kind:
-    """One kind's figures for pytorch_variants.cost, with its number of files."""
+    """One kind's figures for pytorch_variants.cost.matrix, with its number of files."""
     own = [row for row in rows if row.kind == kind]
     miss = mean(row for row in own if row.result == "miss")
     return Kind(

@@ -32,7 +32,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pytorch_variants.hardware import Gpu, parse_cpu, parse_gpu
+from pytorch_variants.hardware.spelling import (
+    parse_cpu,
+    parse_gpu,
+)
+from pytorch_variants.hardware.table import Gpu
 
 ISAS = ("avx2", "avx512", "avx512bf16")
 QUARTERS = 4

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytorch_variants.elf import open_elf
+from pytorch_variants.binary.elf import open_elf
+from pytorch_variants.binary.fatbin import read_fatbins
 from pytorch_variants.errors import UserError
-from pytorch_variants.fatbin import read_fatbins
 
 Listing = tuple[list[str], list[str]]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from compile_sharing import DEFINES, include_options
 
-from pytorch_variants.hardware import parse_cpu
+from pytorch_variants.hardware.spelling import parse_cpu
 
 FILES = ("Im2Col", "LossCTC", "Bucketization", "GridSampler")
 BASE = "none"

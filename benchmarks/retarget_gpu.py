@@ -32,7 +32,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytorch_variants.retarget import OWN, architectures, retarget_directory, retarget_file
+from pytorch_variants.retarget.installed import (
+    OWN,
+    architectures,
+    retarget_directory,
+)
+from pytorch_variants.retarget.library import retarget_file
 
 Json = dict[str, Any]
 CHILD = Path(__file__).with_name("gpu_child.py")

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pytorch_variants.environment import find_environment, libraries
-from pytorch_variants.names import parse_name
-from pytorch_variants.report import COMPILED
-from pytorch_variants.verify_cpu import check_instructions
-from pytorch_variants.verify_gpu import check_gpu_code
-from pytorch_variants.verify_link import read_linkage
+from pytorch_variants.findings import COMPILED
+from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify.cpu import check_instructions
+from pytorch_variants.verify.environment import (
+    find_environment,
+    libraries,
+)
+from pytorch_variants.verify.gpu import check_gpu_code
+from pytorch_variants.verify.linkage import read_linkage
 
 
 def best(action: Callable[[], object]) -> float:

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import parse_gpu
-from pytorch_variants.retarget import retarget_file
-from pytorch_variants.wheel import retarget_wheel
+from pytorch_variants.hardware.spelling import parse_gpu
+from pytorch_variants.retarget.library import retarget_file
+from pytorch_variants.retarget.wheel import retarget_wheel
 
 MAIN = "torch/lib/libtorch_cuda.so"
 HEADER = (

@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytorch_variants.hardware import cpus, driver_floors, gpus
+from pytorch_variants.hardware.table import (
+    cpus,
+    driver_floors,
+    gpus,
+)
 
 PAGE = Path(__file__).with_name("hardware.md")
 

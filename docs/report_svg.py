@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pytorch_variants.report import from_json, print_table
+from pytorch_variants.cli.verify import print_table
+from pytorch_variants.findings import from_json
 
 
 def draw(report: Path, picture: Path) -> None:

@@ -13,7 +13,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from pytorch_variants import elf, fatbin, isa, kernels
+    from pytorch_variants.binary import elf, fatbin
+    from pytorch_variants.binary import instructions as isa
+    from pytorch_variants.binary import registration as kernels
 
 import capstone
 

@@ -20,8 +20,13 @@ from typing import Literal
 
 import pytest
 
-from pytorch_variants.elf import SHT_NOBITS, Elf, Section, open_elf
-from pytorch_variants.fatbin import read_fatbins
+from pytorch_variants.binary.elf import (
+    SHT_NOBITS,
+    Elf,
+    Section,
+    open_elf,
+)
+from pytorch_variants.binary.fatbin import read_fatbins
 
 CUDA = """
 __global__ void add(float *x, float y) { x[threadIdx.x] += y; }

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from binaries import c_library, cuda_library, nvcc_library, nvcc_objects, tool
 
-from pytorch_variants.elf import Elf
-from pytorch_variants.retarget import retarget_file
+from pytorch_variants.binary.elf import Elf
+from pytorch_variants.retarget.library import retarget_file
 
 MAIN, LINALG, NVSHMEM = "libtorch_cuda.so", "libtorch_cuda_linalg.so", "libtorch_nvshmem.so"
 

@@ -11,9 +11,20 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_variants.cost import ATTENTION, CPP, CUDA, matrix_cost
-from pytorch_variants.hardware import cpus, gpus
-from pytorch_variants.matrix import Entry, entries
+from pytorch_variants.cost.matrix import (
+    ATTENTION,
+    CPP,
+    CUDA,
+    matrix_cost,
+)
+from pytorch_variants.hardware.table import (
+    cpus,
+    gpus,
+)
+from pytorch_variants.names.matrix import (
+    Entry,
+    entries,
+)
 
 SYSTEM = "x86_64-linux"
 ALL = entries([SYSTEM])

@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 from binaries import scratch, tool
 
-from pytorch_variants.hardware import Gpu, gpus, version
-from pytorch_variants.matrix import targets
+from pytorch_variants.hardware.spelling import version
+from pytorch_variants.hardware.table import (
+    Gpu,
+    gpus,
+)
+from pytorch_variants.names.matrix import targets
 
 # The releases between which the table says that something came or went, and a late one.
 RELEASES = {

@@ -16,11 +16,26 @@ from conftest import ROOT, Nix
 from cpus import GENERATIONS, Generation
 from test_instruction_sets import compile_with, macro
 
-from pytorch_variants.advice import _driver, advise, fitting
-from pytorch_variants.detect import FoundCpu, FoundGpu, Gpus, find_cpu, parse_cpuinfo, parse_smi
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import cpus, driver_floors, gpus
-from pytorch_variants.names import parse_name
+from pytorch_variants.hardware.table import (
+    cpus,
+    driver_floors,
+    gpus,
+)
+from pytorch_variants.machine.advise import (
+    _driver,
+    advise,
+    fitting,
+)
+from pytorch_variants.machine.detect import (
+    FoundCpu,
+    FoundGpu,
+    FoundGpus,
+    find_cpu,
+    parse_cpuinfo,
+    parse_smi,
+)
+from pytorch_variants.names.variant import parse_name
 
 # As an H100 machine's nvidia-smi prints it, and a Jetson's.
 SMI = "NVIDIA H100 80GB HBM3, 9.0, 580.159.04\nNVIDIA H100 80GB HBM3, 9.0, 580.159.04\n"
@@ -31,8 +46,8 @@ def cpu(name: str) -> FoundCpu:
     return parse_cpuinfo(GENERATIONS[name].cpuinfo, name)
 
 
-def named(*gpus: str, driver: str | None = None) -> Gpus:
-    return Gpus(tuple(FoundGpu(gpu) for gpu in gpus), driver, "test")
+def named(*gpus: str, driver: str | None = None) -> FoundGpus:
+    return FoundGpus(tuple(FoundGpu(gpu) for gpu in gpus), driver, "test")
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
@@ -71,7 +86,8 @@ def test_cores_that_differ_share_what_all_have() -> None:
 
 def test_the_best_the_second_and_the_reasons() -> None:
     advice = advise(
-        Gpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 8, "570.86.15", "NVML"), cpu("Sapphire Rapids")
+        FoundGpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 8, "570.86.15", "NVML"),
+        cpu("Sapphire Rapids"),
     )
     assert advice.variant == "pytorch-sm90-amx"
     assert advice.second == "pytorch-sm90-avx512bf16"
@@ -152,7 +168,7 @@ def test_no_instruction_set_is_a_finding() -> None:
     ],
 )
 def test_a_gpu_that_the_table_lacks(capability: str, machine: str, variant: str, reason: str) -> None:
-    advice = advise(Gpus((FoundGpu("NVIDIA X1", capability),), None, "NVML"), cpu(machine))
+    advice = advise(FoundGpus((FoundGpu("NVIDIA X1", capability),), None, "NVML"), cpu(machine))
     assert advice.variant == variant
     assert reason in advice.reasons[0]
 
@@ -188,10 +204,12 @@ def test_several_gpus_are_one_build_and_the_command_builds_it(embedded: Nix, tmp
 
 
 def test_nvidia_smi() -> None:
-    assert parse_smi(SMI) == Gpus((FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 2, "580.159.04", "nvidia-smi")
-    assert parse_smi(SMI_JETSON) == Gpus((FoundGpu("Orin (nvgpu)"),), None, "nvidia-smi")
-    assert parse_smi("No devices were found\n") == Gpus((), None, "nvidia-smi")
-    assert parse_smi("") == Gpus((), None, "nvidia-smi")
+    assert parse_smi(SMI) == FoundGpus(
+        (FoundGpu("NVIDIA H100 80GB HBM3", "9.0"),) * 2, "580.159.04", "nvidia-smi"
+    )
+    assert parse_smi(SMI_JETSON) == FoundGpus((FoundGpu("Orin (nvgpu)"),), None, "nvidia-smi")
+    assert parse_smi("No devices were found\n") == FoundGpus((), None, "nvidia-smi")
+    assert parse_smi("") == FoundGpus((), None, "nvidia-smi")
 
 
 def library(directory: Path, functions: str) -> None:

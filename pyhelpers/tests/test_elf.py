@@ -10,7 +10,14 @@ from binaries import c_library, scratch, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_variants.elf import SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, Elf, ElfError, open_elf
+from pytorch_variants.binary.elf import (
+    SHT_DYNSYM,
+    SHT_SYMTAB,
+    STT_FUNC,
+    Elf,
+    ElfError,
+    open_elf,
+)
 
 SOURCE = "int table[100]; int answer(void) { return 42 + table[0]; }"
 

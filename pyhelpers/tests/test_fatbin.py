@@ -8,10 +8,18 @@ from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytorch_variants.elf import Elf, open_elf
+from pytorch_variants.binary.elf import (
+    Elf,
+    open_elf,
+)
+from pytorch_variants.binary.fatbin import (
+    FatbinError,
+    find_elsewhere,
+    read_fatbins,
+    read_wrappers,
+)
+from pytorch_variants.binary.registration import linked_containers
 from pytorch_variants.errors import UserError
-from pytorch_variants.fatbin import FatbinError, find_elsewhere, read_fatbins, read_wrappers
-from pytorch_variants.kernels import linked_containers
 
 ALL = [f"cubin sm_{arch}" for arch in (75, 80, 90, 120)]
 

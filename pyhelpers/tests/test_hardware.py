@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import cpus, gpus, nearest, parse_cpu, parse_gpu, products
+from pytorch_variants.hardware.spelling import (
+    nearest,
+    parse_cpu,
+    parse_gpu,
+)
+from pytorch_variants.hardware.table import (
+    cpus,
+    gpus,
+    products,
+)
 
 SPELLINGS = {
     "sm90": "9.0",

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from binaries import tool
 
-from pytorch_variants.hardware import Cpu, cpus, parse_cpu
+from pytorch_variants.hardware.spelling import parse_cpu
+from pytorch_variants.hardware.table import (
+    Cpu,
+    cpus,
+)
 
 SETS = [
     pytest.param(cpu, platform.removesuffix("-linux"), id=cpu.name)

@@ -16,7 +16,7 @@ import pytest
 from commands import call
 from loopback import FIRST, REPOSITORY, SECOND, GitHub, git, locked_flake, nix_flake
 
-from pytorch_variants import lockfile
+from pytorch_variants.pins import flake_lock as lockfile
 
 WHEELS = Path(REPOSITORY) / "wheels.json"
 

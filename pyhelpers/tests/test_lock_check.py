@@ -11,7 +11,7 @@ from conftest import ROOT
 from loopback import locked_flake, nix_flake
 from packaging.version import Version
 
-from pytorch_variants import lockfile
+from pytorch_variants.pins import flake_lock as lockfile
 
 
 def flake_with_wheels(tmp_path: Path, pins: dict[str, Any]) -> Path:

@@ -7,10 +7,22 @@ import pytest
 from commands import call, is_refused
 from conftest import Nix
 
-from pytorch_variants.hardware import Cpu, Gpu, cpus, gpus, products
-from pytorch_variants.lookup import find, find_all
-from pytorch_variants.matrix import entries
-from pytorch_variants.names import parse_name, short_names
+from pytorch_variants.hardware.table import (
+    Cpu,
+    Gpu,
+    cpus,
+    gpus,
+    products,
+)
+from pytorch_variants.names.lookup import (
+    find,
+    find_all,
+)
+from pytorch_variants.names.matrix import entries
+from pytorch_variants.names.variant import (
+    parse_name,
+    short_names,
+)
 
 NAMES = {
     "NVIDIA H100 80GB HBM3": "sm90",

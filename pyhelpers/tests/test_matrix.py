@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import FLAGSHIP, ROOT, Nix
 
-from pytorch_variants.hardware import cpus, gpus
-from pytorch_variants.names import parse_name
+from pytorch_variants.hardware.table import (
+    cpus,
+    gpus,
+)
+from pytorch_variants.names.variant import parse_name
 from pytorch_variants.nix import closure
 from pytorch_variants.nix import rebuilt as rebuild_set
 

@@ -5,8 +5,15 @@ from hypothesis import strategies as st
 from test_hardware import nix_string
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware import cpus, products
-from pytorch_variants.names import nearest_names, parse_name, short_names
+from pytorch_variants.hardware.table import (
+    cpus,
+    products,
+)
+from pytorch_variants.names.variant import (
+    nearest_names,
+    parse_name,
+    short_names,
+)
 
 WRONG = [
     "",

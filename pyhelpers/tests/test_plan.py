@@ -11,9 +11,13 @@ import pytest
 from commands import call
 from conftest import FLAGSHIP, ROOT, Nix
 
+from pytorch_variants.cost.jobs import (
+    available_memory,
+    compiler_jobs,
+)
+from pytorch_variants.cost.variant import plan as ask
+from pytorch_variants.cost.variant import read_dry_run
 from pytorch_variants.nix import closure, rebuilt
-from pytorch_variants.plan import available_memory, compiler_jobs, read_dry_run
-from pytorch_variants.plan import plan as ask
 
 SYSTEM = "x86_64-linux"
 

@@ -14,7 +14,11 @@ import pytest
 import requests
 from remotezip import RemoteZip
 
-from pytorch_variants.hardware import Gpu, gpus, version
+from pytorch_variants.hardware.spelling import version
+from pytorch_variants.hardware.table import (
+    Gpu,
+    gpus,
+)
 
 # The releases in which the table says that something came, the one before each of these, and a late one.
 RELEASES = ["1.3", "1.5", "1.6", "1.7", "1.13", "2.0", "2.1", "2.5", "2.6", "2.7", "2.8", "2.9", "2.10"]

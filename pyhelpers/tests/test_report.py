@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pytorch_variants.report import Finding, Report, expect, from_json, print_table, to_json, to_junit
+from pytorch_variants.cli.verify import print_table
+from pytorch_variants.findings import (
+    Finding,
+    Report,
+    expect,
+    from_json,
+    to_json,
+    to_junit,
+)
 
 SCHEMA = json.loads((ROOT / "docs" / "verification-report.schema.json").read_text())
 STATUSES: tuple[Literal["ok", "wrong", "note"], ...] = ("ok", "wrong", "note")

@@ -22,11 +22,24 @@ from binaries import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytorch_variants.elf import PT_LOAD, PT_NOTE, RELA, SHT_NOBITS, SYMBOL, Elf, open_elf
+from pytorch_variants.binary.elf import (
+    PT_LOAD,
+    PT_NOTE,
+    RELA,
+    SHT_NOBITS,
+    SYMBOL,
+    Elf,
+    open_elf,
+)
+from pytorch_variants.binary.fatbin import (
+    Entry,
+    read_fatbins,
+    read_wrappers,
+)
 from pytorch_variants.errors import UserError
-from pytorch_variants.fatbin import Entry, read_fatbins, read_wrappers
-from pytorch_variants.layout import make_plan, select
-from pytorch_variants.retarget import retarget_file
+from pytorch_variants.hardware.compatibility import select
+from pytorch_variants.retarget.layout import plan_rewriting
+from pytorch_variants.retarget.library import retarget_file
 
 WITH_ROOM_OR_NOTE = sorted(set(LIBRARIES) - {"noteless"})
 
@@ -299,7 +312,7 @@ def test_any_damage(data: st.DataObject) -> None:
         value = data.draw(st.binary(min_size=1, max_size=8))
         damaged[place : place + len(value)] = value
     try:
-        plan = make_plan(Elf.parse(bytes(damaged)), frozenset({90}), False)
+        plan = plan_rewriting(Elf.parse(bytes(damaged)), frozenset({90}), False)
     except UserError as error:
         assert "\n" not in str(error)
         return

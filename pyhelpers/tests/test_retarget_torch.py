@@ -16,7 +16,10 @@ from binaries import (
 )
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.retarget import architectures, retarget_directory
+from pytorch_variants.retarget.installed import (
+    architectures,
+    retarget_directory,
+)
 
 FLAGS = 'const char *arch_flags(void) {{ return "{}"; }}'
 

@@ -15,10 +15,13 @@ import sabotage as ways
 from conftest import FLAGSHIP
 from sabotage import Sabotage, companion, link_all
 
-from pytorch_variants.environment import find_environment
-from pytorch_variants.names import parse_name
-from pytorch_variants.report import COMPILED
-from pytorch_variants.verify import check_files, verify
+from pytorch_variants.findings import COMPILED
+from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify.environment import find_environment
+from pytorch_variants.verify.static import (
+    check_files,
+    verify,
+)
 
 OFFICIAL = "official wheel, retargeted"
 

@@ -16,7 +16,12 @@ import pytest
 from conftest import ROOT
 from table_form import Table, quoted, wrong_forms
 
-from pytorch_variants.isa import allowed, arm_features, characteristic, x86_feature
+from pytorch_variants.binary.instructions import (
+    allowed,
+    arm_features,
+    characteristic,
+    x86_feature,
+)
 
 
 def numbers(text: str) -> tuple[int, ...]:

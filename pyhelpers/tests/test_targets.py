@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from binaries import tool
 
-from pytorch_variants.hardware import Gpu, gpus
+from pytorch_variants.hardware.table import (
+    Gpu,
+    gpus,
+)
 
 SCRIPT = "share/cmake/Caffe2/Modules_CUDA_fix/upstream/FindCUDA/select_compute_arch.cmake"
 

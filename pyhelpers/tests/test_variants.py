@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from conftest import FLAGSHIP, Nix
 
-from pytorch_variants.hardware import cpus, gpus
+from pytorch_variants.hardware.table import (
+    cpus,
+    gpus,
+)
 
 SYSTEM = "x86_64-linux"
 MAKE = f".#legacyPackages.{SYSTEM}.mkPytorchVariant"

@@ -10,12 +10,16 @@ import pytest
 from conftest import FLAGSHIP, Nix
 from test_report import SCHEMA
 
-from pytorch_variants import verify_runtime as runtime
 from pytorch_variants.errors import UserError
-from pytorch_variants.names import parse_name
-from pytorch_variants.report import COMPILED, from_json, to_json
-from pytorch_variants.verify import verify
-from pytorch_variants.verify_runtime import verify_runtime
+from pytorch_variants.findings import (
+    COMPILED,
+    from_json,
+    to_json,
+)
+from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify import runtime
+from pytorch_variants.verify.runtime import verify_runtime
+from pytorch_variants.verify.static import verify
 
 ORIGIN = "official wheel, retargeted"
 

@@ -9,10 +9,22 @@ from binaries import tool
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_variants.hardware import Cpu, cpus, parse_cpu
-from pytorch_variants.isa import allowed, arm_features, x86_feature, x86_instructions
-from pytorch_variants.report import COMPILED, Finding
-from pytorch_variants.verify_cpu import check_instructions
+from pytorch_variants.binary.instructions import (
+    allowed,
+    arm_features,
+    x86_feature,
+    x86_instructions,
+)
+from pytorch_variants.findings import (
+    COMPILED,
+    Finding,
+)
+from pytorch_variants.hardware.spelling import parse_cpu
+from pytorch_variants.hardware.table import (
+    Cpu,
+    cpus,
+)
+from pytorch_variants.verify.cpu import check_instructions
 
 # What PyTorch exports: plain loops. Its kernels for later CPUs are compiled with flags of their own, in
 # namespaces of their own, and chosen at run time.

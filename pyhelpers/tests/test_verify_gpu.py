@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from binaries import nvcc_library, nvcc_objects
 
-from pytorch_variants.elf import open_elf
-from pytorch_variants.fatbin import read_fatbins
-from pytorch_variants.kernels import linked_containers
-from pytorch_variants.names import parse_name
-from pytorch_variants.report import COMPILED, Finding
-from pytorch_variants.verify_gpu import check_gpu_code
+from pytorch_variants.binary.elf import open_elf
+from pytorch_variants.binary.fatbin import read_fatbins
+from pytorch_variants.binary.registration import linked_containers
+from pytorch_variants.findings import (
+    COMPILED,
+    Finding,
+)
+from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify.gpu import check_gpu_code
 
 KERNEL = """
 %s __global__ void %s(float *x) { x[threadIdx.x] += 1; } %s

@@ -24,10 +24,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import parse_wheel_filename
 
-from pytorch_variants.record import row
-from pytorch_variants.retarget import FLAGS_LIBRARY
-from pytorch_variants.rewrite import BLOCK
-from pytorch_variants.wheel import local_version, retarget_wheel
+from pytorch_variants.retarget.library import FLAGS_LIBRARY
+from pytorch_variants.retarget.record import row
+from pytorch_variants.retarget.rewrite import BLOCK
+from pytorch_variants.retarget.wheel import (
+    local_version,
+    retarget_wheel,
+)
 
 FLAGS = 'const char *arch_flags(void) {{ return "{}"; }}'
 TAGS = "3-py3-none-manylinux_2_28_x86_64"

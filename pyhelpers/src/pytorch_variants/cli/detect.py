@@ -1,0 +1,85 @@
+"""The command `detect`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytorch_variants.cli.options import HERE, Flake, Json, Nixpkgs, complete_what
+from pytorch_variants.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pytorch_variants.machine.advise import Advice
+
+
+def print_advice(console: "Console", advice: "Advice") -> None:
+    """The best variant for a machine, the reasons, the second choice and what to type."""
+    from rich.text import Text
+
+    from pytorch_variants.cli.facts import print_facts
+    from pytorch_variants.names.variant import parse_name
+
+    second = parse_name(advice.second) if advice.second else None
+    facts = [("why" if number == 0 else "", reason) for number, reason in enumerate(advice.reasons)]
+    if second:
+        facts.append(("second", f"{second.name}, for CPUs from {' and '.join(second.cpu.first)} on"))
+    if advice.problem:
+        facts.append(("problem", advice.problem))
+    print_facts(console, advice.variant or "no variant", facts)
+    if advice.command:
+        # On one line, however narrow the terminal, to be copied.
+        console.print(Text(f"\n{advice.command}"), soft_wrap=True)
+
+
+def detect(
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A GPU of another machine, in any spelling; may be repeated.", autocompletion=complete_what
+        ),
+    ] = None,
+    cpuinfo: Annotated[Path | None, typer.Option(help="A copy of another machine's /proc/cpuinfo.")] = None,
+    driver: Annotated[
+        str | None, typer.Option(help="The driver's version on another machine, as in 570.86.15.")
+    ] = None,
+    nixpkgs: Nixpkgs = "locked",
+    flake: Flake = HERE,
+    json: Json = False,
+) -> None:
+    """Find the best variant for this machine's GPUs, driver and CPU, or for another's.
+
+    Exit code 1: as the machine is, that variant would not run there.
+
+    Example: pytorch-variants detect --gpu "RTX 4090" --cpuinfo cpuinfo.txt --driver 570.86.15
+    """
+    from dataclasses import asdict, replace
+
+    from pytorch_variants.hardware.spelling import version
+    from pytorch_variants.machine.advise import advise
+    from pytorch_variants.machine.detect import (
+        find_cpu,
+        find_gpus,
+        name_gpus,
+    )
+
+    found = name_gpus(gpu, driver) if gpu else find_gpus()
+    if driver is not None:
+        version(driver)
+        found = replace(found, driver=driver)
+    cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
+    targets: Sequence[str] = ()
+    if nixpkgs == "embedded":
+        from pytorch_variants.pins import wheels
+        from pytorch_variants.pins.update import wheels_file
+
+        targets = wheels.read(wheels_file(flake))["gpuTargets"]
+    advice = advise(found, cpu, targets)
+    if json:
+        machine = {**asdict(found), "cpu": {"model": cpu.model, "platform": cpu.platform}}
+        print_json({"schema": 1, "machine": machine, **asdict(advice)})
+    else:
+        print_advice(console(), advice)
+    raise typer.Exit(1 if advice.problem else 0)

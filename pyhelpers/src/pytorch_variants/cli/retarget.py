@@ -1,0 +1,113 @@
+"""The command `retarget`, and the table of what it did."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytorch_variants.cli.options import Json
+from pytorch_variants.cli.output import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pytorch_variants.retarget import Account
+
+
+def to_json(accounts: Sequence["Account"]) -> str:
+    """The accounts, for machines."""
+    return json.dumps({"schema": 1, "retargeted": [asdict(account) for account in accounts]}, default=str)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def print_account(account: "Account", console: "Console") -> None:
+    """Show an account as a table."""
+    from rich.table import Table
+
+    from pytorch_variants.retarget import WHY_UNTOUCHED
+
+    table = Table(title=str(account.result), title_justify="left", show_footer=True)
+    table.add_column("library", "in all")
+    table.add_column("before", _size(account.before), justify="right")
+    table.add_column("after", _size(account.after), justify="right")
+    table.add_column("kept", f"in {account.seconds:.1f} s")
+    table.add_column("dropped")
+    for library in account.libraries:
+        table.add_row(
+            library.path.name,
+            _size(library.before),
+            _size(library.after),
+            " ".join(library.kept),
+            " ".join(library.dropped),
+        )
+    console.print(table)
+    if account.untouched:
+        count = len(account.untouched)
+        names = ", ".join(sorted({Path(name).name for name in account.untouched})[:3])
+        console.print(
+            f"left as they are, {count} of NVIDIA's ({names}{', …' if count > 3 else ''}): {WHY_UNTOUCHED}"
+        )
+
+
+def retarget(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Wheels, installed packages or environments, libraries.", metavar="INPUT"),
+    ],
+    gpu: Annotated[list[str], typer.Option(help="GPUs to keep, in any spelling: h100, or sm80,sm90.")],
+    keep_ptx: Annotated[bool, typer.Option("--keep-ptx", help="Keep the PTX of these GPUs.")] = False,
+    compatible: Annotated[
+        bool, typer.Option("--compatible", help="For a GPU without code, keep what runs on it: sm_86 on 8.9.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The directory of new files; else the current one.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
+    json: Json = False,
+) -> None:
+    """Cut the GPU code of PyTorch's own libraries down to some architectures, and the files with it.
+
+    Example: pytorch-variants retarget torch-2.10.0-cp311-cp311-manylinux_2_28_x86_64.whl --gpu h100
+    """
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from pytorch_variants.hardware.spelling import parse_gpu
+    from pytorch_variants.retarget import (
+        Options,
+        retarget_path,
+    )
+
+    gpus = [parse_gpu(name.strip()) for text in gpu for name in text.split(",")]
+    options = Options(
+        wanted=tuple(gpu.number for gpu in gpus),
+        keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
+        compatible=compatible,
+        in_place=in_place,
+        output=output,
+    )
+
+    accounts = []
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
+
+        def advance(bar: TaskID, done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total)
+
+        for path in inputs:
+            bar = bars.add_task(path.name, total=None)
+            account = retarget_path(path, options, partial(advance, bar))
+            accounts.append(account)
+            bars.remove_task(bar)
+            if not json:
+                print_account(account, console())
+    if json:
+        print(to_json(accounts))

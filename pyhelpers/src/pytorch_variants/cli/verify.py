@@ -1,0 +1,81 @@
+"""The command `verify`, and the table of its report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytorch_variants.cli.options import Json
+from pytorch_variants.cli.output import console
+from pytorch_variants.findings import COMPILED, Report, to_json, to_junit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_MARKS = {"ok": "[green]✓[/]", "wrong": "[bold red]✗[/]", "note": "[yellow]•[/]"}
+
+
+def print_table(report: Report, console: "Console") -> None:
+    """The report for people, what is wrong last: of a log Nix shows the end."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=report.variant, caption=report.origin, title_justify="left", expand=False)
+    table.add_column("")
+    for title in ("check", "expected", "found", "where"):
+        table.add_column(title, overflow="fold")
+    for row in sorted(report.findings, key=lambda row: row.status == "wrong"):
+        texts = (Text(text) for text in (row.check, row.expected, row.found, row.where))
+        table.add_row(_MARKS[row.status], *texts)
+    console.print(table)
+    wrong = sum(row.status == "wrong" for row in report.findings)
+    if report.passed:
+        console.print(f"[green]verified[/]: {report.variant} is what its name says")
+    else:
+        console.print(f"[bold red]wrong[/]: {wrong} of {len(report.findings)} findings")
+
+
+def write(report: Report, directory: Path) -> None:
+    """The report in all its forms: report.json, report.txt and report.xml."""
+    from rich.console import Console
+
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "report.json").write_text(to_json(report) + "\n", encoding="utf-8")
+    (directory / "report.xml").write_text(to_junit(report), encoding="utf-8")
+    with (directory / "report.txt").open("w", encoding="utf-8") as file:
+        print_table(report, Console(file=file, width=130))
+
+
+def verify(
+    environment: Annotated[Path, typer.Argument(help="A directory with bin/python, as in result.")],
+    variant: Annotated[str, typer.Option(help="The variant that it should be.")],
+    origin: Annotated[str | None, typer.Option(help="How it was made, if not compiled from source.")] = None,
+    runtime: Annotated[
+        bool, typer.Option("--runtime", help="Compute on this machine's GPU, instead of reading the files.")
+    ] = False,
+    json: Json = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write the report as JUnit XML.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write report.json, .txt and .xml into this directory.")
+    ] = None,
+) -> None:
+    """Check that a build is what its name says: its files without a GPU, or with --runtime its results.
+
+    Example: pytorch-variants verify result --variant pytorch-sm90-avx512
+    """
+    from pytorch_variants.names.variant import parse_name
+    from pytorch_variants.verify.runtime import verify_runtime
+    from pytorch_variants.verify.static import verify as verify_files
+
+    check = verify_runtime if runtime else verify_files
+    report = check(environment, parse_name(variant), origin or COMPILED)
+    if junit:
+        junit.write_text(to_junit(report), encoding="utf-8")
+    if output:
+        write(report, output)
+    if json:
+        print(to_json(report))
+    else:
+        print_table(report, console())
+    raise typer.Exit(0 if report.passed else 1)

@@ -1,0 +1,1 @@
+"""What builds will cost, before they start."""

@@ -1,0 +1,282 @@
+"""What the build of a variant will cost, as Nix itself sees it before anything is built."""
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytorch_variants import nix
+from pytorch_variants.cost.jobs import MEMORY, available_memory, compiler_jobs
+from pytorch_variants.errors import UserError
+from pytorch_variants.names.variant import parse_name
+
+# The measured ends of a line, in hours on 2 cores: all wheels to fetch and unpack, and PyTorch's alone.
+_WHEEL_HOURS = (158 / 3600, 30 / 3600)
+_WHEEL_BASIS = "measured on 2 cores: 2 min 38 s with all wheels to fetch, half a minute without"
+
+# 1 h 20 min on 10 cores, for a release's architectures; one takes less, later releases more.
+_CORE_HOURS = 13.3
+_COMPILED_BASIS = (
+    f"PyTorch alone takes about {_CORE_HOURS} core-hours, as it did conda-forge in 2021 for seven or eight "
+    "architectures (conda-forge/pytorch-cpu-feedstock#52)"
+)
+
+# What the flake says of a variant, and of the PyTorch that nixpkgs' own builds make of the same nixpkgs.
+# That one is taken from an untouched package set, so that overlays and configuration show.
+_FACTS = """
+packages:
+let
+  variant = packages.VARIANT
+    or (throw "VARIANT has no package of its own: lib.mkPytorchVariant makes it");
+  inherit (variant) cudaSupport;
+  untouched =
+    if packages.pkgs ? path then
+      import packages.pkgs.path {
+        inherit (packages.pkgs.stdenv.hostPlatform) system;
+        config = packages.lib.nixpkgsConfig { inherit cudaSupport; };
+        overlays = [ ];
+      }
+    else
+      packages.pkgs;
+  python = "python${builtins.replaceStrings [ "." ] [ "" ] variant.python}Packages";
+in
+{
+  inherit (variant) drvPath pname memoryPerJob cudaSupport;
+  compiled = !(variant ? wheelTargets);
+  downloads = variant.pythonModule.downloads or "";
+  unpacked = variant.pythonModule.unpacked or { };
+  stock = (untouched.${python}.torch.override { inherit cudaSupport; }).drvPath;
+}
+"""
+
+_CACHES = """
+{ path }: ((import (/. + path + "/flake.nix")).nixConfig or { }).extra-substituters or [ ]
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stands between a machine and a variant. Sizes in bytes, memory in GiB; None where not known.
+
+    `build` are derivations to be built here and `download` fixed-output ones, by name: sources and wheels
+    from `origins`. `fetch` is how many paths come from binary caches. `off_cache` are the derivations,
+    PyTorch itself aside, that nixpkgs' own builds do not make. `hours` is how long it may take, by `basis`.
+    """
+
+    variant: str
+    package_set: str
+    compiled: bool
+    build: tuple[str, ...]
+    download: tuple[str, ...]
+    origins: Mapping[str, int]
+    download_size: int | None
+    fetch: int
+    fetch_size: int
+    unpacked_size: int
+    caches: tuple[str, ...]
+    unreachable: bool
+    off_cache: tuple[str, ...]
+    cores: int
+    memory: float | None
+    memory_per_job: int
+    jobs: int
+    hours: float | None
+    basis: str
+    disk_needed: int | None
+    disk_free: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against starting the build."""
+        found = []
+        if self.off_cache:
+            found.append(
+                f"{len(self.off_cache)} derivations beside PyTorch are not those of nixpkgs' own builds, "
+                "so that their cache has not got them"
+            )
+        if self.disk_needed is not None and self.disk_needed > self.disk_free:
+            found.append("the disk is too small: make room (nix store gc)")
+        return tuple(found)
+
+
+def _name(path: str) -> str:
+    return path.split("-", 1)[1].removesuffix(".drv")
+
+
+def overrides(flake: Path, package_set: str) -> list[str]:
+    """Nix's options that choose the package set: "locked", "embedded" or the path of a nixpkgs."""
+    if package_set == "locked":
+        return []
+    path = flake / "pkgs" / "embedded" if package_set == "embedded" else Path(package_set)
+    if not (path / "default.nix").is_file():
+        raise UserError(
+            f"--nixpkgs {package_set}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
+        )
+    # Nix follows no link to an input.
+    return ["--override-input", "nixpkgs", f"path:{path.resolve()}", "--no-write-lock-file"]
+
+
+def origin(derivation: nix.Derivation) -> str:
+    """From where a fixed-output derivation is: a host, one of nixpkgs' mirrors, or pip's registry."""
+    if "PIP_INDEX_URL" in str(derivation.attributes.get("impureEnvVars", "")):
+        return "pip's package registry"
+    urls = derivation.attributes.get("urls") or derivation.attributes.get("url") or ""
+    first = urlsplit(next(iter(urls.split() if isinstance(urls, str) else map(str, urls)), ""))
+    return first.hostname or first.scheme or "elsewhere"
+
+
+def read_dry_run(messages: str) -> tuple[list[str], int, int, int]:
+    """What `nix build --dry-run` says: derivations to build, the number of paths to fetch, their bytes.
+
+    These are two numbers, of the download and of what it unpacks to.
+    """
+    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    paths = re.findall(r"^ +(/\S+)$", messages, re.MULTILINE)
+    sizes = re.search(r"fetched \(([\d.]+) (.iB) download, ([\d.]+) (.iB) unpacked\)", messages)
+    packed, unpacked = (
+        (int(float(sizes[1]) * units[sizes[2]]), int(float(sizes[3]) * units[sizes[4]])) if sizes else (0, 0)
+    )
+    build = [path for path in paths if path.endswith(".drv")]
+    return build, len(paths) - len(build), packed, unpacked
+
+
+def _caches(flake: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The binary caches that Nix asks."""
+    if not settings["substitute"]["value"]:
+        return ()
+    extra: Iterable[str] = nix.evaluate(_CACHES, path=str(flake.absolute()))
+    return tuple(dict.fromkeys([*settings["substituters"]["value"], *extra]))
+
+
+@dataclass(frozen=True)
+class _Wheels:
+    """Bytes of wheels: of all, of PyTorch's own, of those to fetch, and of those to unpack beside it.
+
+    What they unpack to is `ratio` times as large, and PyTorch's largest library has `library` bytes before
+    it is cut down.
+    """
+
+    all: int
+    torch: int
+    fetch: int
+    unpack: int
+    ratio: float
+    library: int
+
+    @property
+    def hours(self) -> float:
+        most, least = _WHEEL_HOURS
+        return least + (most - least) * self.unpack / (self.all - self.torch)
+
+    @property
+    def disk(self) -> int:
+        return int(self.fetch + self.ratio * (self.unpack + self.torch) + self.library)
+
+
+def _wheels(
+    facts: Mapping[str, Any], to_build: Iterable[str], known: Mapping[str, nix.Derivation]
+) -> _Wheels | None:
+    torch = facts["drvPath"]
+    sizes = {path: int(size) for path, size in map(str.split, facts["downloads"].splitlines())}
+
+    def size(derivations: Iterable[str]) -> int:
+        outputs = {output for path in derivations for output in known[path].outputs}
+        return sum(sizes.get(output, 0) for output in outputs)
+
+    if not sizes:
+        return None
+    return _Wheels(
+        all=sum(sizes.values()),
+        torch=size(known[torch].inputs),
+        fetch=size(path for path in to_build if known[path].fixed),
+        unpack=size(source for path in to_build if path != torch for source in known[path].inputs),
+        **facts["unpacked"],
+    )
+
+
+def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Plan:
+    """Ask Nix what a variant needs; builds nothing.
+
+    Nix asks its binary caches, where there are any; without a network what they have counts as to be
+    built. Raises UserError with Nix's own last line where the variant cannot be evaluated.
+    """
+    package = parse_name(variant).package
+    if package == "pytorch-bin":
+        raise UserError(f"{variant}: nothing of it is compiled; write the name of a variant that is")
+    if package != "pytorch":
+        raise UserError(
+            f"{variant}: plan the PyTorch that it is built on, pytorch{variant.removeprefix(package)}"
+        )
+    if not (flake / "flake.nix").exists():
+        raise UserError(f"{flake}: no flake.nix there; write --flake and the directory of pytorch-variants")
+    options = [*overrides(flake, package_set), "--accept-flake-config"]
+    system = nix.evaluate("{ }: builtins.currentSystem")
+    packages = f"{flake.absolute()}#legacyPackages.{system}"
+    try:
+        answer = nix.nix("eval", "--json", packages, "--apply", _FACTS.replace("VARIANT", variant), *options)
+    except UserError as error:
+        if package_set == "locked" and "unable to download" in str(error):
+            raise UserError(
+                "the locked nixpkgs is neither in the store nor to be reached: "
+                "write --nixpkgs embedded or the path of a nixpkgs"
+            ) from None
+        raise
+    facts = json.loads(answer)
+    torch = facts["drvPath"]
+    settings = json.loads(nix.nix("config", "show", "--json"))
+    # A cache that does not answer is not to be waited for.
+    patience = ("--option", "connect-timeout", "5", "--option", "download-attempts", "1")
+    messages = nix.nix(
+        "build", "--dry-run", "--no-link", f"{packages}.{variant}", *options, *patience, messages=True
+    )
+    to_build, fetch, packed, unpacked = read_dry_run(messages)
+    known = nix.derivations(torch)
+    download = [path for path in to_build if known[path].fixed]
+    wheels = _wheels(facts, to_build, known)
+    own = nix.rebuilt(torch, facts["stock"])
+    build = sorted((path not in own, _name(path)) for path in to_build if not known[path].fixed)
+    cores = settings["cores"]["value"] or len(os.sched_getaffinity(0))
+    memory = available_memory(
+        *(path.read_text() if path.exists() else "" for path in map(Path, MEMORY)),
+    )
+    jobs = compiler_jobs(cores, memory, facts["memoryPerJob"])
+    hours: float | None
+    if torch not in to_build:
+        hours, basis = 0.0, "PyTorch itself is there, or comes from a cache"
+    elif wheels:
+        hours, basis = wheels.hours, _WHEEL_BASIS
+    elif facts["cudaSupport"]:
+        hours, basis = _CORE_HOURS / jobs, _COMPILED_BASIS
+    else:
+        hours, basis = None, "not known: no build without CUDA has been measured"
+    return Plan(
+        variant=facts["pname"],
+        package_set=package_set,
+        compiled=facts["compiled"],
+        build=tuple(name for _, name in build),
+        download=tuple(sorted(map(_name, download))),
+        origins=dict(Counter(origin(known[path]) for path in download).most_common()),
+        # Of other downloads Nix knows the hash and not the size.
+        download_size=wheels.fetch if wheels else None if download else 0,
+        fetch=fetch,
+        fetch_size=packed,
+        unpacked_size=unpacked,
+        caches=_caches(flake, settings),
+        unreachable="unable to download" in messages,
+        # No cache has the steps of the embedded set, which take seconds.
+        off_cache=tuple(sorted(_name(path) for path in own - {torch})) if facts["compiled"] else (),
+        cores=cores,
+        memory=memory,
+        memory_per_job=facts["memoryPerJob"],
+        jobs=jobs,
+        hours=hours,
+        basis=basis,
+        disk_needed=(wheels.disk if wheels else None) if torch in to_build else unpacked,
+        disk_free=shutil.disk_usage("/nix/store" if Path("/nix/store").exists() else "/").free,
+    )

@@ -1,0 +1,195 @@
+"""Which variant is the best for a machine, and why."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pytorch_variants.errors import UserError
+from pytorch_variants.hardware.compatibility import nearest_code
+from pytorch_variants.hardware.spelling import (
+    parse_gpu,
+    version,
+)
+from pytorch_variants.hardware.table import (
+    Cpu,
+    Gpu,
+    cpus,
+    driver_floors,
+    gpus,
+)
+from pytorch_variants.machine.detect import (
+    FoundCpu,
+    FoundGpu,
+    FoundGpus,
+)
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The best variant, the second choice and what to type for the best.
+
+    `variant` is None where no instruction set of the table fits the CPU, `second` where just one does.
+    `reasons` say why it is this one; `problem` is what keeps it from running on the machine as it is.
+    """
+
+    variant: str | None
+    second: str | None
+    command: str | None
+    reasons: tuple[str, ...]
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The architecture to build for a GPU, if there is one, and the reason."""
+
+    gpu: Gpu | None
+    reason: str
+
+
+def _nearest_usable(name: str, capability: str, platform: str) -> _Choice:
+    """What runs on a GPU that the table lacks.
+
+    Machine code runs on a later minor capability of its major, Jetsons' apart; PTX on any later capability,
+    where the driver compiles it (CUDA C++ Programming Guide, "Binary Compatibility", "PTX Compatibility").
+    """
+    known = [gpu for gpu in gpus().values() if platform in gpu.platforms and not gpu.tegra]
+    older = [gpu for gpu in known if version(gpu.capability) < version(capability)]
+    unknown = f"{name}: the hardware table has no compute capability {capability}"
+    if not older:
+        return _Choice(None, f"{unknown}; all that it has are later: no code runs on it")
+    newest = max(older, key=lambda gpu: version(gpu.capability))
+    if version(newest.capability)[0] == version(capability)[0]:
+        return _Choice(newest, f"{unknown}; the nearest that runs on it is {newest.name}")
+    if len(older) < len(known):
+        return _Choice(None, f"{unknown}; no code for the others runs on it")
+    ptx = replace(newest, target=f"{newest.target}+PTX")
+    return _Choice(ptx, f"{unknown}; it can run the PTX of the newest one, {ptx.target}")
+
+
+def _choose_gpu(found: FoundGpu, platform: str) -> _Choice:
+    if found.capability is None:
+        gpu = parse_gpu(found.name)
+    else:
+        known = next((gpu for gpu in gpus().values() if gpu.capability == found.capability), None)
+        if known is None:
+            return _nearest_usable(found.name, found.capability, platform)
+        gpu = known
+    if platform not in gpu.platforms:
+        raise UserError(
+            f"{found.name} ({gpu.name}) exists on {', '.join(gpu.platforms)} only, and the CPU is of "
+            f"{platform}; write --gpu and --cpuinfo of one machine"
+        )
+    return _Choice(gpu, f"{found.name} is {gpu.name}, {gpu.architecture} {gpu.capability}")
+
+
+def fitting(cpu: FoundCpu) -> tuple[Cpu, ...]:
+    """The instruction sets of the table that a CPU has, from the most common to the most demanding."""
+    return tuple(
+        candidate
+        for candidate in cpus().values()
+        if cpu.platform in candidate.platforms and cpu.flags.issuperset(candidate.cpuinfo)
+    )
+
+
+def _cpu_reason(cpu: FoundCpu, sets: Sequence[Cpu]) -> str:
+    """The set that was taken, and what the CPU lacks of the next one."""
+    names = list(cpus())
+    following = (cpus()[name] for name in names[names.index(sets[-1].name) + 1 :])
+    missing = next(
+        (
+            f"{candidate.name} needs {', '.join(flag for flag in candidate.cpuinfo if flag not in cpu.flags)}"
+            for candidate in following
+            if cpu.platform in candidate.platforms
+        ),
+        "the table has none that asks for more",
+    )
+    return f"{cpu.model} has {sets[-1].name}; {missing}"
+
+
+def _driver(chosen: Iterable[Gpu], driver: str | None) -> tuple[str, str | None]:
+    """What CUDA the driver runs, and the problem if it runs none for these GPUs."""
+    first = max((version(gpu.cuda_min) for gpu in chosen), default=(0,))
+    last = min((version(gpu.cuda_max) for gpu in chosen if gpu.cuda_max), default=(10**6,))
+    if first > last:
+        names = ", ".join(gpu.name for gpu in chosen)
+        return "", f"no CUDA targets all of {names}: build for one of them"
+    majors = [major for major in driver_floors() if first[0] <= int(major) <= last[0]]
+    floors = {major: f"CUDA {major} needs driver {driver_floors()[major]} or later" for major in majors}
+    if driver is None:
+        return "; ".join(floors.values()), None
+    runs = [major for major in majors if version(driver) >= version(driver_floors()[major])]
+    needs = "; ".join(text for major, text in floors.items() if major not in runs)
+    if not runs:
+        return "", f"driver {driver} is too old: {needs}"
+    return f"driver {driver} runs CUDA {' and '.join(runs)}" + (needs and f"; {needs}"), None
+
+
+def _command(name: str, chosen: Sequence[Gpu], cpu: Cpu, official: bool) -> str:
+    if official:
+        return f"./run build {name}"
+    if len(chosen) < 2 and all(gpu.target == gpu.capability for gpu in chosen):
+        return f"nix build .#{name}"
+    # Several GPUs have no package name.
+    targets = " ".join(json.dumps(gpu.target) for gpu in chosen)
+    return (
+        "nix build --impure --expr '(builtins.getFlake (toString ./.))"
+        ".legacyPackages.${builtins.currentSystem}.mkPytorchVariant "
+        f'{{ gpuTargets = [ {targets} ]; cpu = "{cpu.name}"; }}\''
+    )
+
+
+def _of_wheel(gpu: Gpu, targets: Iterable[str]) -> tuple[str | None, str | None]:
+    """The official wheel's package for a GPU that it is not built for, and the reason; for others nothing."""
+    near = nearest_code((int(target.replace(".", "")) for target in targets), gpu.number)
+    if near is None:
+        raise UserError(
+            f"the official wheel has no code that {gpu.name} runs: write --nixpkgs locked or the path of a "
+            "nixpkgs, which compiles"
+        )
+    if near == gpu.number:
+        return None, None
+    return f"pytorch-bin-{gpu.name}", f"the official wheel has sm{near} code for it"
+
+
+def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = ()) -> Advice:
+    """The best variant for some GPUs and a CPU: the GPUs' own architectures, the CPU's most demanding set.
+
+    `wheel_targets` ("9.0") are what the official wheel is built for, where that takes the place of compiling.
+
+    Raises UserError for a GPU that is known by name only and to nobody, and for one that is on no machine
+    with such a CPU.
+    """
+    sets = fitting(cpu)
+    choices = {_choose_gpu(gpu, cpu.platform): count for gpu, count in Counter(found.gpus).items()}
+    reasons = [
+        f"{count} x {choice.reason}" if count > 1 else choice.reason for choice, count in choices.items()
+    ]
+    if not found.gpus:
+        reasons.append(f"no NVIDIA GPU ({found.source})")
+    if not sets:
+        return Advice(None, None, None, tuple(reasons), f"{cpu.model} has no instruction set of the table")
+    by_target = {choice.gpu.target: choice.gpu for choice in choices if choice.gpu}
+    chosen = sorted(by_target.values(), key=lambda gpu: version(gpu.capability))
+    reasons.append(_cpu_reason(cpu, sets))
+    problem = None
+    # Jetsons count their drivers otherwise.
+    if chosen and not any(gpu.tegra for gpu in chosen):
+        reason, problem = _driver(chosen, found.driver)
+        reasons.extend([reason] if reason else [])
+    names = [f"pytorch-{'-'.join(gpu.name for gpu in chosen) or 'cpu'}-{fit.name}" for fit in sets]
+    official = bool(wheel_targets) and len(chosen) < 2
+    if official and not chosen:
+        problem = "the official wheel is built for CUDA: write --gpu, or --nixpkgs locked, which compiles"
+    elif official:
+        wheel, why = _of_wheel(chosen[0], wheel_targets)
+        names = [wheel] if wheel else names
+        reasons.extend([why] if why else [])
+    return Advice(
+        variant=names[-1],
+        second=names[-2] if len(names) > 1 else None,
+        command=_command(names[-1], chosen, sets[-1], official),
+        reasons=tuple(reasons),
+        problem=problem,
+    )

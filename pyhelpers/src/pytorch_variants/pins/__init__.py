@@ -1,0 +1,1 @@
+"""What the flake is pinned to: looking, updating, checking."""

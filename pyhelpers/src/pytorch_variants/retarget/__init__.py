@@ -1,0 +1,122 @@
+"""Cut the GPU code of wheels, installed packages and libraries down to some architectures.
+
+`retarget_path` takes any of them. The rest of this package is its parts: `library` is one library, `wheel` an
+archive of some, `installed` a directory of them; `layout` plans where every byte of a library goes and
+`rewrite` writes it.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytorch_variants.binary.elf import open_elf
+from pytorch_variants.errors import UserError
+from pytorch_variants.retarget.installed import (
+    packages_in,
+    retarget_directory,
+)
+from pytorch_variants.retarget.library import (
+    TAKES_ITS_PLACE,
+    Progress,
+    Retargeted,
+    available,
+    choose,
+    is_nvidia,
+    nvidia_among,
+    read_library,
+    retarget_file,
+)
+from pytorch_variants.retarget.wheel import retarget_wheel
+
+WHY_UNTOUCHED = "NVIDIA's licence (the CUDA EULA) does not allow changing its libraries"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of one wheel, directory or file; sizes are bytes, of a directory its libraries' sum.
+
+    `untouched` are NVIDIA's libraries in it.
+    """
+
+    source: Path
+    result: Path
+    before: int
+    after: int
+    seconds: float
+    libraries: tuple[Retargeted, ...]
+    untouched: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command's options; `output` is a directory, `wanted` has architectures as numbers."""
+
+    wanted: tuple[int, ...]
+    keep_ptx: bool = False
+    compatible: bool = False
+    in_place: bool = False
+    output: Path | None = None
+
+
+def _directory(path: Path, options: Options, progress: Progress | None) -> tuple[Retargeted, ...]:
+    if options.output or not options.in_place:
+        raise UserError(f"{path}: an installed package is changed where it is: say so with --in-place")
+    return retarget_directory(
+        path,
+        options.wanted,
+        keep_ptx=options.keep_ptx,
+        compatible=options.compatible,
+        progress=progress,
+    )
+
+
+def _file(path: Path, options: Options) -> Retargeted:
+    if is_nvidia(path):
+        raise UserError(f"{path}: {WHY_UNTOUCHED}")
+    target = path if options.in_place else (options.output or Path.cwd()) / path.name
+    if target.exists() and target.samefile(path) and not options.in_place:
+        raise UserError(f"{path}: {TAKES_ITS_PLACE}")
+    with open_elf(path) as elf:
+        library = read_library(path, elf)
+    have = available([library] if library else [])
+    keep = choose(have, options.wanted, options.compatible, f"{path}: it")
+    return retarget_file(path, target, keep, keep_ptx=options.keep_ptx)
+
+
+def retarget_path(path: Path, options: Options, progress: Progress | None = None) -> Account:
+    """Retarget a wheel, an installed package, an environment or one library.
+
+    A wheel or a library is written to `options.output`, else the current directory. Raises UserError.
+    """
+    start = time.perf_counter()
+    if options.output and options.in_place:
+        raise UserError("--in-place and -o exclude each other")
+    if options.output:
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{options.output}: {error.strerror}") from error
+    untouched: tuple[str, ...] = ()
+    if path.is_dir():
+        libraries = _directory(path, options, progress)
+        result, before = path, sum(library.before for library in libraries)
+        after = sum(library.after for library in libraries)
+        inside = (str(found) for package in packages_in(path) for found in package.rglob("*.so*"))
+        untouched = nvidia_among(inside)
+    elif path.suffix == ".whl":
+        wheel = retarget_wheel(
+            path,
+            path.parent if options.in_place else options.output or Path.cwd(),
+            options.wanted,
+            keep_ptx=options.keep_ptx,
+            compatible=options.compatible,
+            in_place=options.in_place,
+            progress=progress,
+        )
+        result, before, after, libraries = wheel.path, wheel.before, wheel.after, wheel.libraries
+        untouched = wheel.untouched
+    else:
+        libraries = (_file(path, options),)
+        result, before, after = libraries[0].path, libraries[0].before, libraries[0].after
+    seconds = round(time.perf_counter() - start, 3)
+    return Account(path, result, before, after, seconds, libraries, untouched)

@@ -1,0 +1,76 @@
+"""Verification of what torch says of itself once it is imported."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pytorch_variants.findings import (
+    COMPILED,
+    Finding,
+    expect,
+)
+from pytorch_variants.hardware.compatibility import nearest_code
+from pytorch_variants.names.variant import Variant
+
+
+def _cudnn(variant: Variant, found: int | None) -> Finding:
+    """CuDNN is there, but for GPUs that it has dropped and for builds without CUDA."""
+    # 91002 is 9.10.2.
+    version = f"{found // 10000}.{found % 10000 // 100}.{found % 100}" if found else None
+    last = [gpu for gpu in variant.gpus if gpu.cudnn_max]
+    where = "torch.backends.cudnn.version()"
+    if not variant.gpus:
+        return expect("cuDNN", "absent", version or "absent", where)
+    if not last:
+        return Finding("ok" if found else "wrong", "cuDNN", "present", version or "absent", where)
+    # Dropped by later releases: an earlier one, or none.
+    bound = min((gpu.cudnn_max or "" for gpu in last), key=lambda text: [int(n) for n in text.split(".")])
+    too_new = found and [found // 10000, found % 10000 // 100] > [int(n) for n in bound.split(".")]
+    expected = f"absent, or {bound} at most"
+    return Finding("wrong" if too_new else "ok", "cuDNN", expected, version or "absent", where)
+
+
+def _flags(variant: Variant, said: Sequence[str]) -> Finding:
+    """PyTorch says that it is built for the variant's GPUs; an official wheel may for one that they run."""
+    expected = " ".join(f"sm_{gpu.target.replace('.', '').removesuffix('+PTX')}" for gpu in variant.gpus)
+    cubins = [flag for flag in said if flag.startswith("sm_")]
+    found, where = " ".join(cubins) or "none", "torch._C._cuda_getArchFlags()"
+    if variant.package == "pytorch-bin" and found != expected:
+        numbers = [int(re.sub(r"\D", "", flag)) for flag in cubins]
+        runs = numbers == [nearest_code(numbers, gpu.number) for gpu in variant.gpus]
+        return Finding(
+            "ok" if runs else "wrong",
+            "architecture flags",
+            expected,
+            f"{found}, which {expected} runs" if runs else found,
+            where,
+        )
+    return expect("architecture flags", expected or "none", found, where)
+
+
+def check_import(variant: Variant, origin: str, answer: Mapping[str, Any]) -> Iterator[Finding]:
+    """The rows about an answer of `pytorch_variants.verify.inside.imports`."""
+    if answer["error"]:
+        yield Finding("wrong", "import torch", "imports", answer["error"])
+        return
+    yield expect(
+        "import torch",
+        "imports and computes",
+        "imports and computes" if answer["computes"] else "wrong product",
+    )
+    if variant.python:
+        yield expect("Python", variant.python, answer["python"])
+    yield _flags(variant, answer["arch_flags"])
+    if variant.cuda or not variant.gpus:
+        yield expect("CUDA version", variant.cuda or "none", answer["cuda"] or "none", "torch.version.cuda")
+    yield _cudnn(variant, answer["cudnn"])
+    if origin == COMPILED:
+        missing = [flag for flag in variant.cpu.flags if flag not in answer["config"].split()]
+        yield expect(
+            "CPU flags",
+            "all",
+            f"without {' '.join(missing)}" if missing else "all",
+            "torch.__config__",
+        )
+    else:
+        yield Finding("note", "CPU flags", " ".join(variant.cpu.flags), "not applied")
