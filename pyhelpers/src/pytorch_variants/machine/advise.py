@@ -49,7 +49,7 @@ class _Choice:
 
 
 def _nearest_usable(name: str, capability: str, platform: str) -> _Choice:
-    """What runs on a GPU that the table lacks: machine code, else the newest PTX, which the driver compiles."""
+    """What runs on a GPU that the table lacks: machine code, else PTX, which the driver compiles."""
     known = {gpu.number: gpu for gpu in gpus().values() if platform in gpu.platforms and not gpu.tegra}
     major, minor = version(capability)
     number = 10 * major + minor
