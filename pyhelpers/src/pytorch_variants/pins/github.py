@@ -54,7 +54,7 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
         raise UserError(f"no {error.filename} on PATH: install it") from None
     except PermissionError as error:
         raise UserError(
-            f"{error.filename} on PATH cannot be run: make it executable, or install it"
+            f"{error.filename} on PATH cannot be run: make it executable"
         ) from None
     try:
         result = prefetcher.prefetch_github(repository, rev, PrefetchOptions())
