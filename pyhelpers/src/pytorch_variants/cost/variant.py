@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pytorch_variants import nix
 from pytorch_variants.cost.jobs import MEMORY, available_memory, compiler_jobs
@@ -119,7 +119,7 @@ def overrides(flake: Path, package_set: str) -> list[str]:
             f"--nixpkgs {package_set}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
         )
     # Nix follows no link to an input.
-    options = ["--override-input", "nixpkgs", f"path:{path.resolve()}", "--no-write-lock-file"]
+    options = ["--override-input", "nixpkgs", f"path:{quote(str(path.resolve()))}", "--no-write-lock-file"]
     # The embedded set looks for the machine's Python.
     return [*options, "--impure"] if package_set == "embedded" else options
 
