@@ -25,30 +25,32 @@ FLAGSHIP = "pytorch-sm90-avx512"
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# A test that takes one of these wants Nix, and most of them gigabytes; all others are quick, but for modules
-# that say `pytestmark = pytest.mark.slow`.
+# A test that takes one of these wants Nix, and most of them gigabytes. All others are quick, but for those
+# that say `pytest.mark.slow`, for a reason of their own.
 SLOW_FIXTURES = {"nix", "embedded", "official_libraries", "environment", "github", "flake"}
+# After how many seconds a test is named, again and again.
+SILENCE = 25
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if not SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())) and not item.get_closest_marker(
-            "slow"
-        ):
+        fixtures = getattr(item, "fixturenames", ())
+        if SLOW_FIXTURES.isdisjoint(fixtures) and not item.get_closest_marker("slow"):
             item.add_marker("quick")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Name a test that has been running for a while, and again: silence says nothing."""
-    done = threading.Event()
+    """Name a test that takes long while it runs."""
     reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    done = threading.Event()
 
     def announce() -> None:
         seconds = 0
         while not done.wait(SILENCE):
             seconds += SILENCE
-            reporter.write_line(f"{item.nodeid}: for {seconds} s", flush=True)
+            if reporter:
+                reporter.write_line(f"{item.nodeid}: for {seconds} s", flush=True)
 
     thread = threading.Thread(target=announce, daemon=True)
     thread.start()
@@ -57,9 +59,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         done.set()
         thread.join()
-
-
-SILENCE = 25
 
 
 @dataclass(frozen=True)
