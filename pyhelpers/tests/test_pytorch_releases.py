@@ -22,6 +22,9 @@ from pytorch_variants.hardware.table import (
     gpus,
 )
 
+# Parts of wheels are fetched.
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 

@@ -13,6 +13,9 @@ from conftest import FLAGSHIP, ROOT, Nix
 from pytorch_variants.cost.variant import begin
 from pytorch_variants.errors import UserError
 
+# Nix is asked by most of them.
+pytestmark = pytest.mark.slow
+
 EMBEDDED = f"path:{ROOT}/pkgs/embedded#legacyPackages.x86_64-linux"
 
 BAD = {
