@@ -108,7 +108,7 @@ def test_nix_reads_the_same(nix: Nix) -> None:
 
 def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:
     assert {name: nearest_names(name) for name in NEAREST} == NEAREST
-    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
 
 
 def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
@@ -121,7 +121,7 @@ def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
         ),
     ]
     suggested = [nearest_names(name) for name in names]
-    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
     gpus = [products()[name].name for name in products()]
     assert all(f"-{gpu}-" in found[0] for gpu, found in zip(gpus * 2, suggested, strict=True))
 
@@ -129,7 +129,7 @@ def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
 def test_what_is_spelled_like_a_name_is_suggested_otherwise(nix: Nix) -> None:
     for name in ("pytorch-sm90-avx521", "pytorch-sm91-avx512"):
         assert "pytorch-sm90-avx512" in nearest_names(name)
-        assert "pytorch-sm90-avx512" in nix.lib(f'lib.nearestNames "{name}"')
+        assert "pytorch-sm90-avx512" in nix.lib(f'lib.internal.nearestNames "{name}"')
     assert nearest_names("pytorch-sm90-avx512bf61")[0] == "pytorch-sm90-avx512bf16"
 
 
