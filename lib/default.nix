@@ -15,9 +15,11 @@ lib.fix (
     cacheCompiler = load ./cacheCompiler.nix;
     cudaOverlay = load ./cudaOverlay.nix;
     cudaVersions = load ./cudaVersions.nix;
+    editDistance = load ./internal/editDistance.nix;
     hardware = load ./hardware.nix;
     limitJobs = load ./limitJobs.nix;
     matchGpu = load ./matchGpu.nix;
+    mentions = load ./internal/mentions.nix;
     mkChecks = load ./mkChecks.nix;
     mkOverlay = load ./mkOverlay.nix;
     mkPytorchBin = load ./mkPytorchBin.nix;
@@ -37,5 +39,6 @@ lib.fix (
     wheelTargets = load ./wheelTargets.nix;
     withCuda = load ./withCuda.nix;
     withTorch = load ./withTorch.nix;
+    words = load ./internal/words.nix;
   }
 )
