@@ -3,12 +3,22 @@
 # What this flake offers as `lib`, a file for each. `internal` is for this repository alone, and may change at any time.
 let
   hardware = import ./hardware.nix { inherit lib; };
-  nearest = import ./internal/nearest.nix { inherit lib; };
   cudaTargets = import ./internal/cudaTargets.nix { inherit lib; };
   runsOn = import ./runsOn.nix { inherit lib hardware; };
 
   # Names
-  matchGpu = import ./internal/matchGpu.nix { inherit lib hardware; };
+  words = import ./internal/words.nix { inherit lib; };
+  mentions = import ./internal/mentions.nix { inherit lib words; };
+  editDistance = import ./internal/editDistance.nix { inherit lib; };
+  nearest = import ./internal/nearest.nix { inherit lib editDistance mentions; };
+  matchGpu = import ./internal/matchGpu.nix {
+    inherit
+      lib
+      hardware
+      mentions
+      words
+      ;
+  };
   parseGpu = import ./parseGpu.nix {
     inherit
       lib

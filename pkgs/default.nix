@@ -131,6 +131,17 @@ let
           }
         )
     ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+
+  # nixpkgs' own CUDA build, cut down: such names are read, and nothing builds them yet.
+  cached = lib.mapAttrs' (
+    gpu: _:
+    lib.nameValuePair "pytorch-${gpu}" (
+      throw "pytorch-${gpu}: nixpkgs' own build cannot be cut down to one GPU yet; write pytorch-${gpu}-${lib.head commonHere} to compile it, or pytorch-bin-${gpu} for the official wheel"
+    )
+  ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+  commonHere = lib.filter (
+    cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
+  ) variantsLib.hardware.common;
   buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
 in
 {
@@ -141,6 +152,7 @@ in
   all =
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
     // lib.foldl' (all: python: all // bins python) (bins null) pythons
+    // cached
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
       mkPytorchVariant =
