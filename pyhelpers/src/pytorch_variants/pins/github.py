@@ -53,9 +53,7 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
     except FileNotFoundError as error:
         raise UserError(f"no {error.filename} on PATH: install it") from None
     except PermissionError as error:
-        raise UserError(
-            f"{error.filename} on PATH cannot be run: make it executable"
-        ) from None
+        raise UserError(f"{error.filename} on PATH cannot be run: make it executable") from None
     try:
         result = prefetcher.prefetch_github(repository, rev, PrefetchOptions())
         if not isinstance(result, PrefetchedRepository):
