@@ -302,6 +302,7 @@ print([name for name in ("rich", "pynvml", "capstone", "packaging", "hypothesis"
         assert output.splitlines()[-1] == str(loaded)
 
 
+@pytest.mark.slow
 def test_a_wheel_has_the_hardware_table(tmp_path: Path) -> None:
     """The table is a link out of the Python project; what pipx installs has the file."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
