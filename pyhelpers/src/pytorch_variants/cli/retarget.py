@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pytorch_variants.cli.options import Json
+from pytorch_variants.cli.frame import PATH, argument, command
+from pytorch_variants.cli.options import as_json, complete_what
 from pytorch_variants.cli.output import console
 
 if TYPE_CHECKING:
@@ -55,21 +56,37 @@ def print_account(account: "Account", console: "Console") -> None:
         )
 
 
+@command
+@argument(
+    "inputs",
+    metavar="INPUT...",
+    nargs=-1,
+    required=True,
+    type=PATH,
+    help="Wheels, installed packages or environments, libraries.",
+)
+@click.option(
+    "--gpu",
+    multiple=True,
+    required=True,
+    shell_complete=complete_what,
+    help="GPUs to keep, in any spelling: h100, or sm80,sm90; may be repeated.",
+)
+@click.option("--keep-ptx", is_flag=True, help="Keep the PTX of these GPUs.")
+@click.option(
+    "--compatible", is_flag=True, help="For a GPU without code, keep what runs on it: sm_86 on 8.9."
+)
+@click.option("--output", "-o", type=PATH, help="The directory of new files; else the current one.")
+@click.option("--in-place", is_flag=True, help="Change the files themselves.")
+@as_json
 def retarget(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Wheels, installed packages or environments, libraries.", metavar="INPUT"),
-    ],
-    gpu: Annotated[list[str], typer.Option(help="GPUs to keep, in any spelling: h100, or sm80,sm90.")],
-    keep_ptx: Annotated[bool, typer.Option("--keep-ptx", help="Keep the PTX of these GPUs.")] = False,
-    compatible: Annotated[
-        bool, typer.Option("--compatible", help="For a GPU without code, keep what runs on it: sm_86 on 8.9.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The directory of new files; else the current one.")
-    ] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
-    json: Json = False,
+    inputs: Sequence[Path],
+    gpu: Sequence[str],
+    keep_ptx: bool,
+    compatible: bool,
+    output: Path | None,
+    in_place: bool,
+    json: bool,
 ) -> None:
     """Cut the GPU code of PyTorch's own libraries down to some architectures, and the files with it.
 
