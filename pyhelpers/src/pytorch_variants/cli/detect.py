@@ -63,6 +63,7 @@ def detect(
     """
     from dataclasses import asdict, replace
 
+    from pytorch_variants import nix
     from pytorch_variants.hardware.spelling import version
     from pytorch_variants.machine.advise import advise
     from pytorch_variants.machine.detect import (
@@ -76,6 +77,7 @@ def detect(
         version(driver)
         found = replace(found, driver=driver)
     cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
+    nix.package_set(nixpkgs, flake)
     targets: Sequence[str] = ()
     if nixpkgs == "embedded":
         from pytorch_variants.pins import wheels

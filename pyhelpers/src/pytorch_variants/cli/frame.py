@@ -73,9 +73,9 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the first word names, or a complaint with those that it may have meant."""
-        from pytorch_variants.hardware.spelling import nearest
-
         if args and args[0] not in self._modules and not args[0].startswith("-"):
+            from pytorch_variants.hardware.spelling import nearest
+
             names = ", ".join(nearest(args[0], list(self._modules)))
             ctx.fail(f"No such command {args[0]!r}; nearest: {names}")
         return super().resolve_command(ctx, args)

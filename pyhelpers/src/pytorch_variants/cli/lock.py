@@ -72,7 +72,8 @@ def show(flake: Path, nixpkgs: Path | None, json: bool) -> None:
     file = wheels_file(flake)
     embedded = read_wheel_pins(wheels.read(file)) if file.exists() else None
     if json:
-        print_json({"inputs": [asdict(pin) for pin in pins], "embedded": embedded and asdict(embedded)})
+        inputs = [asdict(pin) for pin in pins]
+        print_json({"schema": 1, "inputs": inputs, "embedded": embedded and asdict(embedded)})
         return
     for pin in pins:
         versions = asdict(pin.versions).items() if pin.versions else ()
@@ -143,6 +144,7 @@ def update(
     if json:
         print_json(
             {
+                "schema": 1,
                 "what": change.what,
                 "rows": [dict(zip(("name", "before", "after"), row, strict=True)) for row in change.rows],
                 "objections": change.objections,
@@ -202,7 +204,7 @@ def check(flake: Path, require: Sequence[str], nixpkgs: Path | None, json: bool)
         findings += checks.check_wheels(wheels.read(file))
     passed = all(finding.status == "ok" for finding in findings)
     if json:
-        print_json({"findings": [asdict(finding) for finding in findings], "passed": passed})
+        print_json({"schema": 1, "findings": [asdict(finding) for finding in findings], "passed": passed})
     else:
         from rich.text import Text
 

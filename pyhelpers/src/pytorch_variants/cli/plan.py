@@ -1,6 +1,5 @@
 """The command `plan`."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -90,7 +89,7 @@ def _one(variant: str, nixpkgs: str, flake: Path, json: bool) -> None:
 
     found = ask(variant, nixpkgs, flake)
     if json:
-        print_json({**asdict(found), "warnings": found.warnings})
+        print_json({"schema": 1, **asdict(found), "warnings": found.warnings})
     else:
         from rich.table import Table
         from rich.text import Text
@@ -174,10 +173,11 @@ def plan(
     if matrix and variant:
         raise UserError(f"{variant}: leave out --matrix for this one, or write --gpu and --cpu with it")
     if matrix:
+        from pytorch_variants.machine.cores import usable_cores
         from pytorch_variants.names.matrix import entries
 
         found = entries(system, gpu, cpu, cuda)
-        _all(found, builders, cores or len(os.sched_getaffinity(0)), json)
+        _all(found, builders, cores or usable_cores(), json)
     elif system or gpu or cpu or cuda:
         raise UserError("--system, --gpu, --cpu and --cuda choose from the matrix: write --matrix with them")
     elif variant is None:
