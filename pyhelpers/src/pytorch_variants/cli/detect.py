@@ -61,22 +61,13 @@ def detect(
 
     Example: pytorch-variants detect --gpu "RTX 4090" --cpuinfo cpuinfo.txt --driver 570.86.15
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from pytorch_variants import nix
-    from pytorch_variants.hardware.spelling import version
     from pytorch_variants.machine.advise import advise
-    from pytorch_variants.machine.detect import (
-        find_cpu,
-        find_gpus,
-        name_gpus,
-    )
+    from pytorch_variants.machine.detect import find_machine
 
-    found = name_gpus(gpu, driver) if gpu else find_gpus()
-    if driver is not None:
-        version(driver)
-        found = replace(found, driver=driver)
-    cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
+    found, cpu = find_machine(gpu, cpuinfo, driver)
     nix.package_set(nixpkgs, flake)
     targets: Sequence[str] = ()
     if nixpkgs == "embedded":

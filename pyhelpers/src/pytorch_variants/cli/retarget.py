@@ -98,13 +98,10 @@ def retarget(
     from rich.progress import Progress, TaskID
 
     from pytorch_variants.hardware.spelling import parse_gpu
-    from pytorch_variants.retarget import (
-        Options,
-        retarget_path,
-    )
+    from pytorch_variants.retarget import RetargetOptions, retarget_path
 
     gpus = [parse_gpu(name.strip()) for text in gpu for name in text.split(",")]
-    options = Options(
+    options = RetargetOptions(
         wanted=tuple(gpu.number for gpu in gpus),
         keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
         compatible=compatible,

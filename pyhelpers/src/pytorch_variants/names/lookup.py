@@ -126,10 +126,10 @@ def _unknown(text: str) -> UserError:
     )
 
 
-def find(text: str) -> Match:
+def lookup(text: str) -> Match:
     """The entry of the table that a text names.
 
-    >>> find("Hopper").entry.name
+    >>> lookup("Hopper").entry.name
     'sm90'
 
     Raises UserError, which names the candidates: all that an ambiguous text can mean, or the nearest.
@@ -169,7 +169,7 @@ def find_all(texts: Sequence[str]) -> list[Match]:
     rest = list(texts)
     while rest:
         for count in range(min(len(rest), _MOST_WORDS), 0, -1):
-            match = _together(rest[:count]) if count > 1 else find(rest[0])
+            match = _together(rest[:count]) if count > 1 else lookup(rest[0])
             if match:
                 matches.append(match)
                 rest = rest[count:]
