@@ -1,7 +1,6 @@
 """The command line's frame: errors in one line, streams of every kind, help, start-up without ballast."""
 
 import fcntl
-import json
 import os
 import pty
 import struct
@@ -9,12 +8,10 @@ import subprocess
 import sys
 import termios
 import tomllib
-import venv
 from pathlib import Path
 
 import pytest
 from commands import Outcome, call, is_refused, program
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -345,23 +342,3 @@ print([name for name in heavy if name in sys.modules])
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
         ).stdout
         assert output.splitlines()[-1] == str(loaded)
-
-
-def test_a_wheel_has_the_hardware_table(tmp_path: Path) -> None:
-    """The table is a link out of the Python project; what pipx installs has the file."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT / "pyhelpers"], check=True)
-    venv.create(tmp_path / "venv")
-    [wheel] = tmp_path.glob("*.whl")
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([*pip, "--python", python, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
-    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
-    result = subprocess.run(
-        [tmp_path / "venv" / "bin" / "pytorch-variants", "lookup", "H100", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": dependencies},
-    )
-    assert json.loads(result.stdout)["results"][0]["name"] == "sm90"

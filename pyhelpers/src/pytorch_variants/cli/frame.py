@@ -31,7 +31,9 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write both lists."""
-        rows = [(one.make_metavar(ctx), one.meaning) for one in self.params if isinstance(one, Argument)]
+        arguments = [one for one in self.params if isinstance(one, Argument)]
+        # The usage line has their names as they are to be shown.
+        rows = [(" ".join(one.get_usage_pieces(ctx)), one.meaning) for one in arguments]
         if rows:
             with formatter.section("Arguments"):
                 formatter.write_dl(rows)

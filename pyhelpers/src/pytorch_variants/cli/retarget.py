@@ -1,7 +1,8 @@
 """The command `retarget`, and the table of what it did."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pytorch_variants.retarget import Account
+    from pytorch_variants.retarget.library import Progress
 
 
 def to_json(accounts: Sequence["Account"]) -> str:
@@ -56,6 +58,29 @@ def print_account(account: "Account", console: "Console") -> None:
         )
 
 
+@contextmanager
+def _progress() -> Iterator[Callable[[str], "Progress | None"]]:
+    """What follows the work on each file that is named, by a bar on a terminal that goes when it is done."""
+    from rich.console import Console
+
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda name: None
+        return
+
+    from rich.progress import Progress as Bars
+
+    with Bars(console=terminal, transient=True) as bars:
+
+        def follow(name: str) -> "Progress":
+            for bar in bars.task_ids:
+                bars.remove_task(bar)
+            bar = bars.add_task(name, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        yield follow
+
+
 @command
 @argument(
     "inputs",
@@ -92,11 +117,6 @@ def retarget(
 
     Example: pytorch-variants retarget torch-2.10.0-cp311-cp311-manylinux_2_28_x86_64.whl --gpu h100
     """
-    from functools import partial
-
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
     from pytorch_variants.hardware.spelling import parse_gpu
     from pytorch_variants.retarget import RetargetOptions, retarget_path
 
@@ -110,17 +130,10 @@ def retarget(
     )
 
     accounts = []
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
-
-        def advance(bar: TaskID, done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
-
+    with _progress() as follow:
         for path in inputs:
-            bar = bars.add_task(path.name, total=None)
-            account = retarget_path(path, options, partial(advance, bar))
+            account = retarget_path(path, options, follow(path.name))
             accounts.append(account)
-            bars.remove_task(bar)
             if not json:
                 print_account(account, console())
     if json:
