@@ -112,6 +112,9 @@ def test_a_set_that_is_missing_says_what_it_needs() -> None:
         ("H100", "525.60.13", "driver 525.60.13 runs CUDA 12; CUDA 13 needs driver 580 or later"),
         ("H100", "580.65.06", "driver 580.65.06 runs CUDA 12 and 13"),
         ("V100", "580.65.06", "driver 580.65.06 runs CUDA 12"),
+        # The floors themselves.
+        ("H100", "525", "driver 525 runs CUDA 12; CUDA 13 needs driver 580 or later"),
+        ("H100", "580", "driver 580 runs CUDA 12 and 13"),
     ],
 )
 def test_drivers(gpu: str, driver: str | None, found: str) -> None:
@@ -163,7 +166,7 @@ def test_no_instruction_set_is_a_finding() -> None:
         ("7.9", "Zen 2", "pytorch-sm75-x86-64-v3", "the nearest that runs on it is sm75"),
         ("9.9", "Grace", "pytorch-sm90-armv9", "the nearest that runs on it is sm90"),
         ("13.0", "Zen 2", "pytorch-sm120-x86-64-v3", "can run the PTX of the newest one, 12.0+PTX"),
-        ("5.2", "Zen 2", "pytorch-cpu-x86-64-v3", "all that it has are later"),
+        ("3.7", "Zen 2", "pytorch-cpu-x86-64-v3", "all that it has are later"),
         ("11.5", "Zen 2", "pytorch-cpu-x86-64-v3", "no code for the others runs on it"),
     ],
 )
