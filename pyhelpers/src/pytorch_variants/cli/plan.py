@@ -191,6 +191,6 @@ def plan(
         from pytorch_variants.cost.variant import begin as fetch_the_smallest
 
         if size := fetch_the_smallest(variant, nixpkgs, flake):
-            typer.echo(f"to fetch: {_size(size)} of wheels")
+            click.echo(f"to fetch: {_size(size)} of wheels")
     else:
         _one(variant, nixpkgs, flake, json)
