@@ -58,6 +58,21 @@ def evaluate(function: str, **arguments: str) -> Any:
     return json.loads(nix("eval", "--json", "--impure", "--expr", f"({function}) {{ {texts} }}"))
 
 
+def package_set(name: str, flake: Path) -> Path | None:
+    """The directory of a package set: a flake's "embedded" one or the path of a nixpkgs; None for "locked".
+
+    Raises UserError where there is none.
+    """
+    if name == "locked":
+        return None
+    path = flake / "pkgs" / "embedded" if name == "embedded" else Path(name)
+    if not (path / "default.nix").is_file():
+        raise UserError(
+            f"--nixpkgs {name}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
+        )
+    return path
+
+
 def store(*arguments: str) -> list[str]:
     """The lines that nix-store prints. Raises UserError."""
     result = run("nix-store", *arguments)

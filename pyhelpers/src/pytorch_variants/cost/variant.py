@@ -1,7 +1,6 @@
 """What the build of a variant will cost, as Nix itself sees it before anything is built."""
 
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from pytorch_variants import nix
 from pytorch_variants.cost.jobs import MEMORY, available_memory, compiler_jobs
 from pytorch_variants.errors import UserError
+from pytorch_variants.machine.cores import usable_cores
 from pytorch_variants.names.variant import parse_name
 
 # The measured ends of a line, in hours on 2 cores: all wheels to fetch and unpack, and PyTorch's alone.
@@ -111,13 +111,9 @@ def _name(path: str) -> str:
 
 def overrides(flake: Path, package_set: str) -> list[str]:
     """Nix's options that choose the package set: "locked", "embedded" or the path of a nixpkgs."""
-    if package_set == "locked":
+    path = nix.package_set(package_set, flake)
+    if path is None:
         return []
-    path = flake / "pkgs" / "embedded" if package_set == "embedded" else Path(package_set)
-    if not (path / "default.nix").is_file():
-        raise UserError(
-            f"--nixpkgs {package_set}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
-        )
     # Nix follows no link to an input.
     options = ["--override-input", "nixpkgs", f"path:{quote(str(path.resolve()))}", "--no-write-lock-file"]
     # The embedded set looks for the machine's Python.
@@ -299,7 +295,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     wheels = _wheels(facts, to_build, known)
     own = nix.rebuilt(torch, facts["stock"])
     build = sorted((path not in own, _name(path)) for path in to_build if not known[path].fixed)
-    cores = settings["cores"]["value"] or len(os.sched_getaffinity(0))
+    cores = settings["cores"]["value"] or usable_cores()
     memory = available_memory(
         *(path.read_text() if path.exists() else "" for path in map(Path, MEMORY)),
     )
