@@ -30,11 +30,11 @@ let
     "3.12"
     "3.13"
   ];
-  cudas = variantsLib.cudaVersions cudaPkgs;
+  cudas = variantsLib.internal.cudaVersions cudaPkgs;
   defaultCuda = cudaPkgs.cudaPackages.cudaMajorMinorVersion;
 
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
-  pkgsFor = lib.genAttrs cudas (variantsLib.withCuda cudaPkgs);
+  pkgsFor = lib.genAttrs cudas (variantsLib.internal.withCuda cudaPkgs);
 
   # The default CUDA, or for a GPU that it cannot target the nearest one that can.
   resolveCuda =
@@ -44,7 +44,7 @@ let
     else if gpu == null then
       defaultCuda
     else
-      variantsLib.nearestCuda (variantsLib.parseGpu gpu) defaultCuda cudas;
+      variantsLib.internal.nearestCuda (variantsLib.parseGpu gpu) defaultCuda cudas;
 
   build =
     choice:
@@ -60,7 +60,7 @@ let
     let
       stock = pkgs.python3Packages.torch;
     in
-    variantsLib.problem {
+    variantsLib.internal.problem {
       inherit system;
       cpu = variantsLib.parseCpu choice.cpu;
       gpus = lib.optional (choice.gpu != null) (variantsLib.parseGpu choice.gpu);

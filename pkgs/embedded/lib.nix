@@ -126,6 +126,7 @@ builtins
   stringToCharacters = text: genList (i: substring i 1 text) (stringLength text);
   upperChars = stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   lowerChars = stringToCharacters "abcdefghijklmnopqrstuvwxyz";
+  toInt = builtins.fromJSON;
   toLower = replaceStrings upperChars lowerChars;
   # builtins.split takes a regular expression: every character of the separator is put in a class.
   splitString =
@@ -141,8 +142,25 @@ builtins
   # Versions
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versionAtLeast = a: b: !versionOlder a b;
-  versions.majorMinor =
-    version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
+  versions = {
+    major = version: head (builtins.splitVersion version);
+    majorMinor = version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
+  };
+
+  # Tests
+  runTests =
+    tests:
+    builtins.concatMap (
+      name:
+      let
+        test = tests.${name};
+      in
+      optional (test.expr != test.expected) {
+        inherit name;
+        inherit (test) expected;
+        result = test.expr;
+      }
+    ) (filter (hasPrefix "test") (attrNames tests));
 
   # Files
   importTOML = path: fromTOML (readFile path);

@@ -153,7 +153,7 @@ def test_what_cannot_be_built_yet_says_what_to_write(nix: Nix) -> None:
 
 def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:
     assert {name: nearest_names(name) for name in NEAREST} == NEAREST
-    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
 
 
 def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
@@ -166,7 +166,7 @@ def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
         ),
     ]
     suggested = [nearest_names(name) for name in names]
-    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
     meant = [products()[name].name for name in products()]
     assert all(f"-{gpu}-" in found[0] for gpu, found in zip(meant * 2, suggested, strict=True))
 
@@ -195,7 +195,7 @@ def test_nix_finds_the_same_nearest(nix: Nix) -> None:
         "an error message of several lines\nthat was pasted\nwhole, which nobody could mean by a name",
     ]
     of_nix = nix.lib(
-        "builtins.concatMap (candidates: map (text: lib.nearest 4 text candidates) "
+        "builtins.concatMap (candidates: map (text: lib.internal.nearest 4 text candidates) "
         f"[ {' '.join(map(nix_string, texts))} ]) "
         f"[ {' '.join('[ ' + ' '.join(map(nix_string, names)) + ' ]' for names in lists)} ]"
     )
