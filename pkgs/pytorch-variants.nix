@@ -4,21 +4,26 @@
   buildPythonPackage,
   setuptools,
   capstone,
+  click,
   nix-prefetch-github,
   nvidia-ml-py,
   packaging,
   pip,
   rich,
-  typer,
 }:
 
 let
   package = buildPythonPackage {
     pname = "pytorch-variants";
-    inherit ((lib.importTOML ../pyhelpers/pyproject.toml).project) version;
+    # Where Python itself has it.
+    version = lib.head (
+      builtins.match ".*\n__version__ = \"([^\"]+)\"\n.*" (
+        builtins.readFile ../pyhelpers/src/pytorch_variants/__init__.py
+      )
+    );
     pyproject = true;
 
-    # The hardware table is linked into the Python package, so both have to be in the source.
+    # The hardware table and the licence are linked into the Python package, so both have to be in the source.
     src = lib.cleanSourceWith {
       src = ../.;
       name = "source";
@@ -30,7 +35,10 @@ let
         lib.elem relative [
           "lib"
           "lib/hardware.toml"
+          "LICENSE"
           "pyhelpers"
+          "pyhelpers/LICENSE"
+          "pyhelpers/README.md"
           "pyhelpers/pyproject.toml"
         ]
         || lib.hasPrefix "pyhelpers/src" relative && !lib.hasInfix "__pycache__" relative;
@@ -40,12 +48,12 @@ let
     build-system = [ setuptools ];
     dependencies = [
       capstone
+      click
       nix-prefetch-github
       nvidia-ml-py
       packaging
       pip
       rich
-      typer
     ];
     pythonImportsCheck = [ "pytorch_variants" ];
 

@@ -15,8 +15,8 @@ from pytorch_variants.hardware.table import (
     products,
 )
 from pytorch_variants.names.lookup import (
-    find,
     find_all,
+    lookup,
 )
 from pytorch_variants.names.matrix import entries
 from pytorch_variants.names.variant import (
@@ -45,31 +45,31 @@ NAMES = {
 
 @pytest.mark.parametrize(("text", "name"), NAMES.items())
 def test_names(text: str, name: str) -> None:
-    assert find(text).entry.name == name
+    assert lookup(text).entry.name == name
 
 
 def test_every_name_of_the_table_is_found_by_itself() -> None:
     for name, entry in {**gpus(), **cpus(), **products()}.items():
-        assert find(name).entry == entry
+        assert lookup(name).entry == entry
 
 
 def test_the_l40s_is_8_9_and_says_so() -> None:
-    match = find("NVIDIA L40S")
+    match = lookup("NVIDIA L40S")
     assert isinstance(match.entry, Gpu)
     assert match.entry.capability == "8.9"
     assert any("9.0" in note and "wrong" in note for note in match.notes)
-    assert not find("L40").notes
-    assert find("sm89").notes == match.notes
+    assert not lookup("L40").notes
+    assert lookup("sm89").notes == match.notes
 
 
 def test_products_of_the_same_name_are_told_apart() -> None:
-    assert find("Quadro RTX 4000").similar == (
+    assert lookup("Quadro RTX 4000").similar == (
         "RTX A4000 (sm86)",
         "RTX 4000 Ada (sm89)",
         "RTX 4000 SFF Ada (sm89)",
         "RTX PRO 4000 Blackwell (sm120)",
     )
-    assert find("H100").similar == ()
+    assert lookup("H100").similar == ()
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_several_names_are_all_looked_up() -> None:
 
 def test_variants_of_a_name_can_be_built(nix: Nix) -> None:
     in_flake = set(nix.eval(".#lib.variants", "builtins.attrNames"))
-    assert set(find("sm90").variants) == {name for name in in_flake if "-sm90-" in name}
-    assert set(find("avx2").variants) == {name for name in in_flake if name.endswith("-avx2")}
+    assert set(lookup("sm90").variants) == {name for name in in_flake if "-sm90-" in name}
+    assert set(lookup("avx2").variants) == {name for name in in_flake if name.endswith("-avx2")}
     assert set(short_names()) == in_flake
-    assert find("sm90a").variants == ()
+    assert lookup("sm90a").variants == ()
 
 
 def test_lookup_prints_the_facts() -> None:
@@ -164,7 +164,7 @@ def test_lookup_for_machines() -> None:
     ]
     assert results[0]["product"] == "L40S"
     assert "pytorch-cpu-avx2" in results[1]["variants"]
-    assert isinstance(find("avx2").entry, Cpu)
+    assert isinstance(lookup("avx2").entry, Cpu)
 
 
 def test_the_matrix_is_the_flakes(nix: Nix) -> None:

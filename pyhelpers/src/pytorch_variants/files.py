@@ -1,6 +1,5 @@
 """Files of JSON, and writing a file so that nobody ever finds half of it."""
 
-import fcntl
 import json
 import os
 import stat
@@ -33,8 +32,14 @@ def replacing(target: Path, mode: int) -> Iterator[int]:
 
     Until then it is `.NAME.part` beside it: a run that was killed leaves that one file, which the next
     run takes over, and a run that fails removes it. Not synchronised to the disk, as with `cp`. Raises
-    UserError where another process is at work on the same target.
+    UserError where another process is at work on the same target, and on Windows.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise UserError(
+            f"{target}: written by calls that Windows has not: write it on Linux or macOS"
+        ) from None
     part = target.with_name(f".{target.name}.part")
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
     try:

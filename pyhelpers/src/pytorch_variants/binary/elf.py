@@ -132,7 +132,8 @@ class Elf:
 
     def forget(self) -> None:
         """Give back the pages read so far: those of a mapped file count as this process's memory."""
-        if isinstance(self.data.obj, mmap.mmap):
+        # Windows has no such advice.
+        if isinstance(self.data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self.data.obj.madvise(mmap.MADV_DONTNEED)
 
     def _strings(self, tag: int) -> tuple[str, ...]:
@@ -243,7 +244,7 @@ def open_elf(path: Path) -> Iterator[Elf]:
         with path.open("rb") as file:
             # An empty file cannot be mapped.
             size = os.fstat(file.fileno()).st_size
-            data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) if size else b""
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         elf = Elf.parse(data)
     except OSError as error:
         raise ElfError(f"{path}: {error.strerror}") from error

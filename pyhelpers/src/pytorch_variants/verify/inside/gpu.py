@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -125,6 +124,9 @@ def _graph(torch: Any) -> Json:
 
 
 def _run(torch: Any, device: str) -> Json:
+    # Not on Windows, where the package can be imported all the same.
+    import resource
+
     first = _attempt(lambda: _first_kernel(torch, device))
     if "error" in first:
         return {"tests": {"first kernel": first}}
