@@ -126,6 +126,17 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
         assert is_refused(call("detect", "--cpuinfo", path)), path
 
 
+@pytest.mark.parametrize(
+    "command", [("detect",), ("plan", "pytorch-sm90-avx512")], ids=lambda words: words[0]
+)
+def test_a_package_set_that_is_none_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "flake.nix").touch()
+    for name in ("nonsense", "embedded", str(tmp_path)):
+        outcome = call(*command, "--nixpkgs", name, "--flake", tmp_path)
+        assert is_refused(outcome)
+        assert f"--nixpkgs {name}: no nixpkgs there" in outcome.err
+
+
 def test_files_that_the_other_commands_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     outcome = call("retarget", tmp_path / "file", "--gpu", "H100", "--in-place")

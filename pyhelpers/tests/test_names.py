@@ -153,7 +153,9 @@ def test_what_cannot_be_built_yet_says_what_to_write(nix: Nix) -> None:
 
 def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:
     assert {name: nearest_names(name) for name in NEAREST} == NEAREST
-    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(
+        NEAREST.values()
+    )
 
 
 def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
