@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -176,6 +177,23 @@ def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...], unbuffered: str
     assert process.stderr.read() == b""
     # As of a program that the signal SIGPIPE ended.
     assert process.wait() == 141
+
+
+def test_an_interruption_ends_it_quietly(tmp_path: Path) -> None:
+    """As Control-C does, while it waits for a file."""
+    fifo = tmp_path / "cpuinfo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytorch_variants", "detect", "--gpu=H100", f"--cpuinfo={fifo}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Waits until the other side reads.
+    with fifo.open("wb"):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, "", "")
 
 
 @pytest.mark.parametrize("command", ["list", "lookup H100", "list --json", "--help"])
