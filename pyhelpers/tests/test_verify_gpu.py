@@ -16,6 +16,9 @@ from pytorch_variants.findings import (
 from pytorch_variants.names.variant import parse_name
 from pytorch_variants.verify.gpu import check_gpu_code
 
+# Many objects are compiled and linked.
+pytestmark = pytest.mark.slow
+
 KERNEL = """
 %s __global__ void %s(float *x) { x[threadIdx.x] += 1; } %s
 extern "C" void run_%s(float *x) { %s%s<<<1, 32>>>(x); }

@@ -17,8 +17,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _last_error(messages: str) -> str:
-    """The line of Nix's messages that says what was wrong."""
-    errors = re.findall(r"^ *error: *(?:\n+ *)?(\S.*)$", _COLOUR.sub("", messages), re.MULTILINE)
+    """The line of Nix's messages that says what was wrong; a download's own words, where one failed."""
+    messages = _COLOUR.sub("", messages)
+    if download := re.search(r"^.*> *(.* could not be fetched: .*)$", messages, re.MULTILINE):
+        return download[1]
+    errors = re.findall(r"^ *error: *(?:\n+ *)?(\S.*)$", messages, re.MULTILINE)
     return errors[-1] if errors else "nix failed and did not say why"
 
 

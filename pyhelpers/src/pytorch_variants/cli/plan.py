@@ -144,6 +144,7 @@ def _all(found: Sequence["Entry"], builders: int, cores: int, json: bool) -> Non
 @gpu_filter
 @cpu_filter
 @cuda_filter
+@click.option("--begin", is_flag=True, help="Begin it: is there room on the disk, and a network?")
 @as_json
 def plan(
     variant: str | None,
@@ -156,12 +157,16 @@ def plan(
     gpu: Sequence[str],
     cpu: Sequence[str],
     cuda: str | None,
+    begin: bool,
     json: bool,
 ) -> None:
     """Show what a build will take before it starts: what is built and fetched, memory, time, disk.
 
     Exit code 1: something has taken the build off the cache of nixpkgs' own builds, or the disk is too
     small. Nix asks its binary caches if there is a network; it does without.
+
+    With --begin, for official wheels: fetch the smallest of them, so that a disk that is too small and a
+    package registry that cannot be reached are one line before gigabytes are fetched.
 
     With --matrix: what compiling many variants from source takes on your builders, each for itself and
     with a compiler cache. Nix is not asked.
@@ -182,5 +187,10 @@ def plan(
         raise UserError("--system, --gpu, --cpu and --cuda choose from the matrix: write --matrix with them")
     elif variant is None:
         raise UserError("no variant: write its name, or --matrix for all of them")
+    elif begin:
+        from pytorch_variants.cost.variant import begin as fetch_the_smallest
+
+        if size := fetch_the_smallest(variant, nixpkgs, flake):
+            click.echo(f"to fetch: {_size(size)} of wheels")
     else:
         _one(variant, nixpkgs, flake, json)
