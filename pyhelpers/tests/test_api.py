@@ -111,9 +111,10 @@ def test_schemas_are_schemas() -> None:
 
 
 def test_lookup_has_its_schema() -> None:
-    check("lookup", "lookup", "L40S", "AVX2", "sm90a", "V100")
-    for name in (*gpus(), *cpus(), *products()):
-        jsonschema.validate(json.loads(call("lookup", name, "--json").out), schema("lookup"))
+    check("lookup", "lookup", "L40S", "AVX2")
+    validator = jsonschema.Draft202012Validator(schema("lookup"))
+    for name in (*gpus(), *cpus(), *products(), "sm90a"):
+        validator.validate(json.loads(call("lookup", name, "--json").out))
 
 
 def test_list_has_its_schema() -> None:
