@@ -27,7 +27,6 @@ from pytorch_variants.binary.fatbin import (
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import select
 
-_R_RELATIVE = {"x86_64": 8, "aarch64": 1027}
 _ALIGN = 8  # of a container, as nvcc's assembly asks for
 
 Copy = tuple[int, int, int]  # from, to, length
@@ -221,7 +220,7 @@ def _header_patches(elf: Elf, section: Section, layout: _Layout) -> Iterator[Pat
 
 def _pointer_patches(elf: Elf, section: Section, layout: _Layout, places: dict[int, int]) -> Iterator[Patch]:
     """Follow the containers with all that points at them; `places` is {old address: new address}."""
-    relative = _R_RELATIVE.get(elf.machine)
+    relative = e.RELATIVE.get(elf.machine)
     inside = range(section.address, section.address + section.size)
 
     def place(value: int, what: str) -> bytes:
