@@ -1,6 +1,7 @@
 """GPU code of a build from source: what PyTorch compiles is exact, what it links may be for more GPUs."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,12 @@ from binaries import nvcc_library, nvcc_objects
 from pytorch_variants.binary.elf import open_elf
 from pytorch_variants.binary.fatbin import read_fatbins
 from pytorch_variants.binary.registration import linked_containers
-from pytorch_variants.findings import (
-    COMPILED,
-    Finding,
-)
-from pytorch_variants.names.variant import parse_name
-from pytorch_variants.verify.gpu import check_gpu_code
+from pytorch_variants.findings import Finding, Origin
+from pytorch_variants.names.variant import Variant, parse_name
+from pytorch_variants.verify.environment import read_tree
+from pytorch_variants.verify.facts import Candidate
+from pytorch_variants.verify.gpu import check_gpu
+from pytorch_variants.verify.static import read_library
 
 KERNEL = """
 %s __global__ void %s(float *x) { x[threadIdx.x] += 1; } %s
@@ -36,8 +37,14 @@ MAGMA = kernel("zgemv_kernel")
 OTHER = kernel("helper")
 
 
+def check_gpu_code(directory: Path, variant: Variant, origin: Origin) -> Iterator[Finding]:
+    """The rows about the GPU code of a directory that is a torch package."""
+    libraries = [read_library(Candidate(p, p.name, "torch", "torch")) for p in read_tree(directory).elf]
+    return check_gpu(libraries, variant, origin)
+
+
 def rows(
-    directory: Path, library: str, *parts: tuple[str, str, bool], origin: str = COMPILED
+    directory: Path, library: str, *parts: tuple[str, str, bool], origin: Origin = Origin.SOURCE
 ) -> list[Finding]:
     """The findings about a build for sm_90 that has this library, of (source, architectures, relocatable)."""
     (directory / "lib").mkdir(parents=True)
@@ -71,7 +78,7 @@ def test_what_is_linked_may_have_more(
     [
         ("libtorch_cuda.so", ((OWN, "80 90", False), (NCCL, "80 90 120", False)), "sm_80 sm_90"),
         ("libtorch_cuda.so", ((OWN, "90", False), (OTHER, "90 120", False)), "sm_90 sm_120"),
-        ("libtorch_cuda.so", ((OWN, "90", False), (NCCL, "80 120", False)), "sm_80 sm_120 alone in 1 of 3"),
+        ("libtorch_cuda.so", ((OWN, "90", False), (NCCL, "80 120", False)), "sm_80 sm_120: alone in 1 of 3"),
         ("libtorch_cuda_linalg.so", ((OWN, "80 90", False), (MAGMA, "80 90", False)), "sm_80 sm_90"),
         ("libtorch_nvshmem.so", ((OWN, "80 90", False),), "sm_80 sm_90"),
     ],
@@ -80,11 +87,11 @@ def test_what_is_linked_may_have_more(
 def test_what_is_compiled_has_to_be_exact(
     library: str, parts: tuple[tuple[str, str, bool], ...], found: str, tmp_path: Path
 ) -> None:
-    assert found in {row.found for row in rows(tmp_path, library, *parts) if row.status == "wrong"}
+    assert found in {row.found_text for row in rows(tmp_path, library, *parts) if row.status == "wrong"}
 
 
-@pytest.mark.parametrize(("origin", "status"), [(COMPILED, "wrong"), ("official wheel", "ok")])
-def test_code_of_an_earlier_architecture_that_runs(origin: str, status: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("origin", "status"), [(Origin.SOURCE, "wrong"), (Origin.WHEEL, "ok")])
+def test_code_of_an_earlier_architecture_that_runs(origin: Origin, status: str, tmp_path: Path) -> None:
     """Official libraries other than the main one may have it; what is compiled here may not."""
     (tmp_path / "lib").mkdir()
     shutil.copyfile(
@@ -92,12 +99,14 @@ def test_code_of_an_earlier_architecture_that_runs(origin: str, status: str, tmp
     )
     findings = check_gpu_code(tmp_path, parse_name("pytorch-sm86-avx2"), origin)
     [row] = [row for row in findings if row.where.startswith("libtorch_nvshmem.so")]
-    assert (row.status, row.found.split(",")[0]) == (status, "sm_80")
+    assert (row.status, " ".join(row.found)) == (status, "sm_80")
 
 
 def test_an_official_wheel_is_not_compiled_here(tmp_path: Path) -> None:
-    found = rows(tmp_path, "libtorch_cuda.so", (OWN, "90", False), (NCCL, "90 120", False), origin="wheel")
-    assert [row.found for row in found] == ["sm_90 sm_120"]
+    found = rows(
+        tmp_path, "libtorch_cuda.so", (OWN, "90", False), (NCCL, "90 120", False), origin=Origin.WHEEL
+    )
+    assert [row.found for row in found] == [("sm_90", "sm_120")]
 
 
 def test_the_device_linkers_input_is_told_apart(tmp_path: Path) -> None:

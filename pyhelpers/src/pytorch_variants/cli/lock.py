@@ -200,7 +200,10 @@ def check(flake: Flake = HERE, require: Require = None, nixpkgs: Nixpkgs = None,
         _table(
             str(flake / "flake.lock"),
             ("", "of", "check", "expected", "found"),
-            ((marks[row.status], row.where, row.check, row.expected, row.found) for row in findings),
+            (
+                (marks[row.status], row.where, row.check, row.expected_text, row.found_text)
+                for row in findings
+            ),
         )
     if not passed:
         raise typer.Exit(1)

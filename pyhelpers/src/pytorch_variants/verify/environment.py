@@ -2,17 +2,16 @@
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, Literal
 
 from pytorch_variants.errors import UserError
 
-_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?$")
 # Appended, so that the environment's own modules come first; taken away again before any of them is imported.
 _LAUNCH = (
     "import sys; sys.path.append(sys.argv.pop(1)); from pytorch_variants.verify.inside import {0}; "
@@ -55,12 +54,66 @@ def find_environment(root: Path) -> Environment:
     return Environment(root, torches)
 
 
-def libraries(directory: Path) -> Iterator[Path]:
-    """The shared libraries below a directory, in a fixed order."""
-    # nixpkgs links torch/lib to another output, hence followlinks.
-    for place, directories, names in os.walk(directory, followlinks=True):
-        directories.sort()
-        yield from (Path(place) / name for name in sorted(names) if _LIBRARY.search(name))
+@dataclass(frozen=True)
+class Tree:
+    """What lies below a directory: ELF files by their content, and what could not be looked at."""
+
+    elf: tuple[Path, ...]
+    problems: tuple[tuple[Path, str], ...]
+
+
+def _named_as_a_library(name: str) -> bool:
+    return name.endswith(".so") or ".so." in name
+
+
+def _problem(path: Path) -> str | None:
+    """None for an ELF file, "" for another, else what is wrong with it."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            return "neither a file nor a directory"
+        with path.open("rb") as file:
+            if file.read(4) == b"\x7fELF":
+                return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return "not an ELF file" if _named_as_a_library(path.name) else ""
+
+
+def read_tree(directory: Path) -> Tree:
+    """Find the ELF files below a directory, in a fixed order; each real directory is entered once."""
+    elf: list[Path] = []
+    problems: list[tuple[Path, str]] = []
+    seen: set[tuple[int, int]] = set()
+
+    def enter(place: Path) -> Iterator[Path]:
+        try:
+            status = place.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                return
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            problems.append((place, error.strerror or str(error)))
+            return
+        for entry in found:
+            path = place / entry.name
+            try:
+                # nixpkgs links torch/lib to another output, hence links too.
+                is_directory = S_ISDIR(entry.stat().st_mode)
+            except OSError:
+                is_directory = False
+            if is_directory:
+                yield path
+            elif (problem := _problem(path)) is None:
+                elf.append(path)
+            elif problem:
+                problems.append((path, problem))
+
+    waiting = [directory]
+    while waiting:
+        waiting += enter(waiting.pop())
+    return Tree(tuple(sorted(elf)), tuple(sorted(problems)))
 
 
 def ask(

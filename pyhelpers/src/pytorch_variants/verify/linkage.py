@@ -2,25 +2,27 @@
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pytorch_variants.binary.elf import open_elf
-from pytorch_variants.errors import UserError
+from pytorch_variants.binary.elf import Elf
 from pytorch_variants.findings import (
     Finding,
     expect,
+    note,
+    ok,
+    wrong,
 )
-from pytorch_variants.verify.environment import (
-    Environment,
-    libraries,
-)
+from pytorch_variants.verify.environment import Environment
+
+if TYPE_CHECKING:
+    from pytorch_variants.verify.facts import LibraryFacts
 
 # The GPU driver's own: on the machine that runs the program, never in a package.
 _DRIVER = frozenset({"libcuda.so.1", "libnvidia-ml.so.1", "libnvcuvid.so.1"})
@@ -30,22 +32,36 @@ _TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
 
 
 @dataclass(frozen=True)
+class LinkFacts:
+    """What a library says to the loader: DT_NEEDED, and DT_RUNPATH or DT_RPATH with $ORIGIN as it stands."""
+
+    needed: tuple[str, ...] = ()
+    runpath: tuple[str, ...] = ()
+
+
+def read_link(elf: Elf) -> LinkFacts:
+    """Read a library's dynamic section. Raises ElfError."""
+    return LinkFacts(elf.needed, elf.runpath)
+
+
+@dataclass(frozen=True)
 class Linked:
-    """A library, what it needs and where that is; `unknown` are names that only the loader may know.
+    """A library and where what it needs is; `unknown` are names that only the loader may know."""
 
-    Paths are as the loader forms them, with links unresolved. `problem` says why it could not be read.
-    """
-
-    path: Path
+    facts: "LibraryFacts"
     runpath: tuple[str, ...] = ()
     found: Mapping[str, Path] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
-    problem: str = ""
+
+    @property
+    def path(self) -> Path:
+        """As the loader forms it."""
+        return self.facts.path
 
 
 @dataclass(frozen=True)
 class Linkage:
-    """The libraries of torch, those that they need, and those of other packages that need torch."""
+    """The libraries of torch, those that they need, and those of other packages that are built on torch."""
 
     torch: tuple[Linked, ...]
     needed: tuple[Linked, ...]
@@ -68,27 +84,34 @@ class Linkage:
         return tuple(sorted({name for item in self.all for name in item.unknown}))
 
 
-def _resolve(path: Path, inherited: tuple[str, ...] = (), known: Mapping[str, Path] | None = None) -> Linked:
-    try:
-        with open_elf(path) as elf:
-            needed, runpath = elf.needed, elf.runpath
-    except UserError as error:
-        return Linked(path, problem=str(error))
+def needs_torch(link: LinkFacts) -> bool:
+    """Whether a library is linked against one of torch's."""
+    return any(_TORCH.match(name) for name in link.needed)
+
+
+def resolve(
+    facts: "LibraryFacts", inherited: tuple[str, ...] = (), known: Mapping[str, Path] | None = None
+) -> Linked:
+    """Find what a library needs: by its own directories, those it inherits, and what is loaded by then."""
     # The loader takes $ORIGIN from the path that it was given, not from where a link leads.
-    origin = str(path.parent)
-    directories = [part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for part in runpath]
+    origin = str(facts.path.parent)
+    directories = [
+        part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for part in facts.link.runpath
+    ]
     found, unknown = {}, []
-    for name in needed:
+    for name in facts.link.needed:
         places = (Path(directory) / name for directory in (*directories, *inherited))
         place = next((place for place in places if place.is_file()), (known or {}).get(name))
         if place:
             found[name] = place
         elif name not in _DRIVER:
             unknown.append(name)
-    return Linked(path, tuple(directories), found, tuple(unknown))
+    return Linked(facts, tuple(directories), found, tuple(unknown))
 
 
-def _follow(start: tuple[Linked, ...], known: dict[str, Path]) -> Iterator[Linked]:
+def follow(
+    start: Sequence[Linked], known: dict[str, Path], read: Callable[[Path], "LibraryFacts"]
+) -> Iterator[Linked]:
     """What these libraries need, and what that needs in turn; `known` grows by what is met."""
     queue, seen = list(start), {item.path for item in start}
     while queue:
@@ -97,38 +120,26 @@ def _follow(start: tuple[Linked, ...], known: dict[str, Path]) -> Iterator[Linke
             known.setdefault(name, path)
             if path not in seen:
                 seen.add(path)
-                further = _resolve(path, item.runpath, known)
+                further = resolve(read(path), item.runpath, known)
                 queue.append(further)
                 yield further
 
 
-def read_linkage(environment: Environment) -> Linkage:
-    """Read from the files what the libraries of torch and of its companions need.
+def read_linkage(libraries: Sequence["LibraryFacts"], read: Callable[[Path], "LibraryFacts"]) -> Linkage:
+    """Find what the libraries of torch and of its companions need; `read` reads one that is met.
 
     A library of PyTorch's has to find all by itself. The others are loaded later: they also find what is
     there by then, and companions what lies in their own package.
     """
-    own: list[Path] = []
-    others: dict[str, list[Path]] = {}
-    for path in libraries(environment.packages):
-        if path.is_relative_to(environment.torch):
-            own.append(path)
-        elif not path.is_relative_to(environment.packages / "nvidia"):
-            package = path.relative_to(environment.packages).parts[0].split(".")[0]
-            others.setdefault(package, []).append(path)
-    torch = tuple(_resolve(path) for path in own)
-    known = {path.name: path for path in own}
-    needed = tuple(_follow(torch, known))
+    torch = tuple(resolve(library) for library in libraries if library.role == "torch")
+    known = {item.path.name: item.path for item in torch}
+    needed = tuple(follow(torch, known, read))
     companions: dict[str, tuple[Linked, ...]] = {}
-    for package, paths in others.items():
-        siblings = {path.name: path for path in paths}
-        items = [_resolve(path, known={**siblings, **known}) for path in paths]
-        users = tuple(
-            item for item in items if any(_TORCH.match(name) for name in (*item.found, *item.unknown))
-        )
-        if users:
-            companions[package] = users
-            needed += tuple(_follow(users, known))
+    for package in dict.fromkeys(library.package for library in libraries if library.role == "companion"):
+        own = [library for library in libraries if library.package == package]
+        siblings = {library.path.name: library.path for library in own}
+        companions[package] = tuple(resolve(library, known={**siblings, **known}) for library in own)
+        needed += tuple(follow(companions[package], known, read))
     return Linkage(torch, needed, companions)
 
 
@@ -142,19 +153,20 @@ def check_linkage(linkage: Linkage, missing: Collection[str] | None) -> Iterator
 
     `missing` are names that the loader does not know, None if it could not be asked.
     """
-    wrong = False
+    expected, lacking = "every library found", False
     for item in linkage.all:
         names = [name for name in item.unknown if name in (missing or ())]
-        if names or item.problem:
-            wrong = True
-            found = item.problem or f"no {' '.join(names)}"
-            yield Finding("wrong", "linkage", "every library found", found, _searched(item))
-    if not wrong:
+        if names:
+            lacking = True
+            yield wrong("linkage", expected, [f"no {name}" for name in names], _searched(item))
+    if not lacking:
         total = sum(len(item.found) + len(item.unknown) for item in linkage.all)
         where = f"{len(linkage.all)} libraries: {len(linkage.torch)} of torch, what they need, companions"
-        asked = missing is not None or not linkage.unknown
-        found = f"{total} of {total}" if asked else f"the loader could not be asked for {linkage.unknown[0]}"
-        yield Finding("ok" if asked else "note", "linkage", "every library found", found, where)
+        if missing is None and linkage.unknown:
+            detail = "the loader could not be asked for it"
+            yield note("linkage", expected, linkage.unknown, where, detail)
+        else:
+            yield ok("linkage", expected, f"{total} of {total}", where)
 
 
 def check_one_torch(environment: Environment, linkage: Linkage, loaded: list[str]) -> Iterator[Finding]:
@@ -162,14 +174,13 @@ def check_one_torch(environment: Environment, linkage: Linkage, loaded: list[str
     torch = {os.path.realpath(item.path) for item in linkage.torch}
     found = [str(path) for path in environment.torches[1:]]
     found += [str(path) for path in sorted(environment.packages.glob("torch-*.dist-info"))[1:]]
-    inside = {str(path) for path in libraries(environment.packages)}
+    inside = {str(item.path) for items in linkage.companions.values() for item in items}
     needed = {str(path) for item in linkage.all for path in item.found.values()}
     names = {item.path.name for item in linkage.torch if _TORCH.match(item.path.name)}
     everywhere = {os.path.realpath(path) for path in inside | needed | set(loaded)}
     found += sorted(path for path in everywhere - torch if Path(path).name in names)
-    yield expect(
-        "torch packages", "one", f"also {', '.join(found)}" if found else "one", str(environment.torch)
-    )
+    one = str(environment.torch)
+    yield expect("torch packages", one, (one, *found))
 
 
 def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Finding]:
@@ -177,7 +188,7 @@ def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Fi
     found = sorted(set(versions.values()))
     where = ", ".join(f"{Path(path).name} {version}" for path, version in versions.items())
     if found or expected:
-        yield expect("CUDA libraries", expected or found[0], " ".join(found) or "none", where)
+        yield expect("CUDA libraries", expected or found[0], found, where)
 
 
 def _requirements(environment: Environment, package: str) -> Iterator[Requirement]:
@@ -215,6 +226,6 @@ def check_companions(
         expected = "linked to this torch"
         where = f"{package}, {len(items)} libraries"
         if problems:
-            yield Finding("wrong", "companion", expected, "; ".join(problems), where)
+            yield wrong("companion", expected, problems, where)
         else:
-            yield Finding("ok", "companion", expected, expected, where)
+            yield ok("companion", expected, expected, where)
