@@ -79,7 +79,7 @@ def cubin_size(data: memoryview) -> int:
     if not is_cubin(data):
         return 0
     header = HEADER.unpack_from(data)
-    size = max(HEADER.size, header[5] + header[10] * SEGMENT.size)
+    size: int = max(HEADER.size, header[5] + header[10] * SEGMENT.size)
     try:
         table = _sections(data)
     except PayloadError:

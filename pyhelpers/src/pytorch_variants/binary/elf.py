@@ -9,9 +9,11 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Collection, Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
@@ -42,6 +44,7 @@ _MOST_SECTIONS = 1 << 18
 _MOST_SEGMENTS = 1 << 12
 _MOST_NAMES = 64 << 20  # characters of all sections' names
 _MOST_DYNAMIC = 1 << 16
+WINDOW = 1 << 18  # bytes that are searched at a time: what a processor keeps near
 _ROWS = 1 << 16  # of a table that are looked at together
 
 
@@ -106,14 +109,23 @@ class Elf:
         """Read the headers. Raises ElfError, one line, on anything that is not a sane file."""
         return _parse(memoryview(data))
 
+    @cached_property
+    def _loaded(self) -> tuple[Segment, ...]:
+        return tuple(segment for segment in self.segments if segment.type == PT_LOAD)
+
+    @cached_property
+    def _filled(self) -> tuple[Section, ...]:
+        filled = [s for s in self.sections if s.size and s.type not in (SHT_NULL, SHT_NOBITS)]
+        return tuple(sorted(filled, key=lambda section: section.offset))
+
     def section(self, name: str) -> Section | None:
         """The first section of that name, None if there is none."""
         return next((section for section in self.sections if section.name == name), None)
 
     def offset_of(self, address: int) -> int:
         """The place in the file of an address that the loader fills from it. Raises ElfError."""
-        for segment in self.segments:
-            if segment.type == PT_LOAD and 0 <= address - segment.address < segment.file_size:
+        for segment in self._loaded:
+            if 0 <= address - segment.address < segment.file_size:
                 return address - segment.address + segment.offset
         raise ElfError(f"address {address:#x} is in no loaded segment")
 
@@ -124,19 +136,16 @@ class Elf:
 
     def segment_at(self, offset: int, size: int = 1) -> Segment | None:
         """The segment that the loader maps these bytes of the file with, None if it leaves them."""
-        for segment in self.segments:
-            if segment.type == PT_LOAD and segment.offset <= offset:
-                if offset + size <= segment.offset + segment.file_size:
-                    return segment
+        for segment in self._loaded:
+            if segment.offset <= offset and offset + size <= segment.offset + segment.file_size:
+                return segment
         return None
 
     def section_at(self, offset: int) -> Section | None:
         """The section that a byte of the file belongs to."""
-        for section in self.sections:
-            if section.type not in (SHT_NULL, SHT_NOBITS):
-                if 0 <= offset - section.offset < section.size:
-                    return section
-        return None
+        index = bisect_right(self._filled, offset, key=lambda section: section.offset) - 1
+        section = self._filled[index] if index >= 0 else None
+        return section if section and offset < section.offset + section.size else None
 
     def relocated(self, places: Collection[int]) -> dict[int, int]:
         """What the loader writes at these addresses for RELA entries without a symbol; others are left out.
@@ -175,6 +184,29 @@ class Elf:
             name, info, _, section, address, size = SYMBOL.unpack_from(rows, index * SYMBOL.size)
             yield Symbol(_string(names, name), info & 15, not info >> 4, section, address, size)
 
+    def symbols_with(self, type_: int, texts: Sequence[bytes], before: int, most: int) -> Iterator[Symbol]:
+        """The symbols of a table whose names have one of some texts after at most `before` characters.
+
+        Quicker than going through all: the names are searched whole. `most` are given. Raises ElfError.
+        """
+        table = next((section for section in self.sections if section.type == type_), None)
+        if table is None or table.link >= len(self.sections):
+            return
+        rows, names = self.contents(table), self.contents(self.sections[table.link])
+        rows = rows[: len(rows) - len(rows) % SYMBOL.size]
+        # A name may be the end of another one.
+        ends = {place for text in texts for place in find_all(names, text, 0, len(names))}
+        starts = {place - back for place in ends for back in range(before + 1)}
+        step = _ROWS * SYMBOL.size
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            for index in [n for n, name in enumerate(part.cast("I")[::6].tolist()) if name in starts]:
+                name, info, _, section, address, size = SYMBOL.unpack_from(part, index * SYMBOL.size)
+                if not most:
+                    return
+                most -= 1
+                yield Symbol(_string(names, name), info & 15, not info >> 4, section, address, size)
+
     def forget(self) -> None:
         """Give back the pages read so far: those of a mapped file count as this process's memory."""
         if isinstance(self.data.obj, mmap.mmap):
@@ -197,6 +229,17 @@ class Elf:
         """The directories of DT_RUNPATH, or of DT_RPATH where that is missing, as glibc reads them."""
         paths = self._strings(DT_RUNPATH) or self._strings(DT_RPATH)
         return tuple(part for path in paths for part in path.split(":") if part)
+
+
+def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[int]:
+    """Where these bytes begin, between two places."""
+    for first in range(start, end, WINDOW):
+        size = min(WINDOW, end - first)
+        window = bytes(data[first : first + size + len(wanted) - 1])
+        place = window.find(wanted)
+        while place >= 0:
+            yield first + place
+            place = window.find(wanted, place + 1)
 
 
 def _string(data: memoryview, offset: int) -> str:

@@ -37,9 +37,11 @@ from pytorch_variants.binary.elf import (
     PF_W,
     PT_LOAD,
     SHT_NOBITS,
+    WINDOW,
     Elf,
     ElfError,
     Section,
+    find_all,
 )
 from pytorch_variants.errors import UserError
 
@@ -72,14 +74,14 @@ _MOST_PADDING = 4096
 # Bytes of a file after which the pages read so far are given back.
 _MOST_KEPT = 16 << 20
 
-# Bytes that are searched at a time: what a processor keeps near.
-_WINDOW = 1 << 18
 _MAGIC = _CONTAINER_MAGIC.to_bytes(4, "little")
 _OVERLAP = 16
 # Damage beyond this says nothing new, and entries beyond these in damaged places take too long.
 _MOST_DAMAGED = 100
 _MOST_WASTED = 1 << 20
 _MOST_WRAPPERS = 1 << 17
+_MOST_CONTAINERS = 1 << 17
+_MOST_LOOSE = 1 << 14
 
 
 class FatbinError(UserError):
@@ -295,34 +297,41 @@ class _Scanner:
                 raise
             self.damage(str(error))
             return offset + 1
+        if len(self.containers) == _MOST_CONTAINERS:
+            raise FatbinError(f"it has more than {_MOST_CONTAINERS} fat binaries")
         self.containers.append(container)
         return offset + container.size
+
+    def add(self, loose: Loose) -> None:
+        if len(self.loose) == _MOST_LOOSE:
+            raise FatbinError(f"it has more than {_MOST_LOOSE} cubins and PTX texts in no fat binary")
+        self.loose.append(loose)
 
     def cubin(self, offset: int) -> int:
         size = cubin_size(self.data[offset:])
         if size:
-            self.loose.append(Loose("cubin", offset, size))
+            self.add(Loose("cubin", offset, size))
         return offset + max(size, 1)
 
     def ptx(self, offset: int) -> int:
         if loose_ptx(self.data, offset):
-            self.loose.append(Loose("ptx", offset, len(PTX_MARK)))
+            self.add(Loose("ptx", offset, len(PTX_MARK)))
         return offset + 1
 
     def window(self, start: int) -> int:
         """Search a window: where the next one begins."""
-        window = bytes(self.data[start : start + _WINDOW + _OVERLAP])
+        window = bytes(self.data[start : start + WINDOW + _OVERLAP])
         takers = {_MAGIC: self.container, ELF_MAGIC: self.cubin, PTX_MARK: self.ptx}
         found = {mark: window.find(mark) for mark in takers}
-        while hits := [(place, mark) for mark, place in found.items() if 0 <= place < _WINDOW]:
+        while hits := [(place, mark) for mark, place in found.items() if 0 <= place < WINDOW]:
             place, mark = min(hits)
             resume = takers[mark](start + place) - start
-            if resume >= _WINDOW:
+            if resume >= WINDOW:
                 return start + resume
             for other, old in found.items():
                 if 0 <= old < resume:
                     found[other] = window.find(other, resume)
-        return start + _WINDOW
+        return start + WINDOW
 
     def run(self) -> Scan:
         place = kept = 0
@@ -414,29 +423,18 @@ def read_wrappers(elf: Elf) -> tuple[Wrapper, ...]:
     return tuple(wrappers)
 
 
-def _places(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[int]:
-    """Where these bytes begin, between two places."""
-    for first in range(start, end, _WINDOW):
-        size = min(_WINDOW, end - first)
-        window = bytes(data[first : first + size + len(wanted) - 1])
-        place = window.find(wanted)
-        while place >= 0:
-            yield first + place
-            place = window.find(wanted, place + 1)
-
-
 def find_wrappers(elf: Elf) -> Iterator[tuple[int, int]]:
     """The wrappers in what the loader makes writable: each one's place in the file, and its container's.
 
-    The container's place is -1 where the address leads to no byte of the file. Goes by the bytes, and takes the
-    address that the loader writes. Raises ElfError.
+    The container's place is -1 where the address leads to no byte of the file. Goes by the bytes, and takes
+    the address that the loader writes. Raises UserError.
     """
     found: dict[int, tuple[int, int]] = {}
     for segment in elf.segments:
         if segment.type != PT_LOAD or not segment.flags & PF_W:
             continue
         end = segment.offset + segment.file_size - WRAPPER.size
-        for place in _places(elf.data, _WRAPPER_MAGIC.to_bytes(4, "little"), segment.offset, end + 1):
+        for place in find_all(elf.data, _WRAPPER_MAGIC.to_bytes(4, "little"), segment.offset, end + 1):
             _, version, value, _ = WRAPPER.unpack_from(elf.data, place)
             if 1 <= version <= _MOST_WRAPPER_VERSION:
                 found[segment.address + place - segment.offset + POINTER] = place, value

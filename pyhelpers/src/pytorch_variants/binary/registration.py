@@ -19,9 +19,12 @@ from pytorch_variants.binary.elf import (
 )
 from pytorch_variants.binary.fatbin import find_wrappers
 
-_REGISTER = re.compile(
-    r"(_ZL\d+)?(__sti____cudaRegisterAllv|__nv_cudaEntityRegisterCallbackPPv|__cudaRegisterLinkedBinary)"
+_REGISTER = (
+    b"__sti____cudaRegisterAllv",
+    b"__nv_cudaEntityRegisterCallbackPPv",
+    b"__cudaRegisterLinkedBinary",
 )
+_MANGLED = len("_ZL34")  # what may be in front
 _MOST = 1 << 16  # bytes of one such function
 _MOST_FUNCTIONS = 1 << 16
 _NAME = re.compile(rb"_Z[!-~]+|[A-Za-z_]\w{3,}(?=\0)")
@@ -29,7 +32,7 @@ _PYTORCH = re.compile(rb"_ZN|2at|3c10|5torch|6caffe2|7cutlass|N22PyTorch")
 
 
 class Whose(StrEnum):
-    """Whose kernels a container has, as far as can be told; JOINED is what a device linker made of several."""
+    """Whose kernels a container has, if that can be told; JOINED is what a device linker made of several."""
 
     UNKNOWN = "unknown"
     PYTORCH = "PyTorch"
@@ -69,14 +72,10 @@ def _kernel_name(elf: Elf, address: int) -> bytes | None:
     return match.group() if match else None
 
 
-def _registered(
-    elf: Elf, wrappers: Collection[int]
-) -> tuple[dict[int, tuple[bytes, ...]], frozenset[int]]:
+def _registered(elf: Elf, wrappers: Collection[int]) -> tuple[dict[int, tuple[bytes, ...]], frozenset[int]]:
     """The names of the kernels that each wrapper is registered with; the wrappers of device-linked code."""
-    functions: dict[int, Symbol] = {}
-    for symbol in elf.symbols(SHT_SYMTAB):
-        if symbol.kind == STT_FUNC and _REGISTER.match(symbol.name) and len(functions) < _MOST_FUNCTIONS:
-            functions[symbol.address] = symbol
+    found_symbols = elf.symbols_with(SHT_SYMTAB, _REGISTER, _MANGLED, _MOST_FUNCTIONS)
+    functions = {symbol.address: symbol for symbol in found_symbols if symbol.kind == STT_FUNC}
     names: dict[int, tuple[bytes, ...]] = {}
     joined: set[int] = set()
     for function in functions.values():
@@ -98,9 +97,10 @@ def _address_of(elf: Elf, offset: int) -> int:
 
 
 def whose_containers(elf: Elf) -> dict[int, Whose]:
-    """Whose kernels each container has, by its place in the file, where that can be told. Raises UserError."""
+    """Whose kernels each container has, by its place in the file, if that can be told. Raises UserError."""
     targets = {_address_of(elf, place): target for place, target in find_wrappers(elf)}
-    names, joined = {}, frozenset[int]()
+    names: dict[int, tuple[bytes, ...]] = {}
+    joined: frozenset[int] = frozenset()
     # Symbols that lead nowhere tell nothing.
     with suppress(ElfError):
         names, joined = _registered(elf, targets)

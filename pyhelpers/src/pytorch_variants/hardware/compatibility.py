@@ -10,7 +10,6 @@ from typing import Literal, Protocol, TypeVar
 
 from pytorch_variants.hardware.table import gpus
 
-
 # Machine code; PTX; and what only a device linker reads: LTO-IR and relocatable machine code.
 CodeKind = Literal["cubin", "ptx", "lto", "object"]
 

@@ -73,7 +73,7 @@ def from_text(text: bytes, where: str) -> dict[str, Cut]:
     try:
         data = json.loads(text)
         if data["schema"] != _SCHEMA:
-            raise UserError(f"{where}: its schema is {data['schema']!r}, {_SCHEMA} is known: use a later version")
+            raise UserError(f"{where}: its schema is {data['schema']!r}, which this version does not know")
         return {
             str(name): Cut(int(value["containers"]), _codes(value["emptied"]), _codes(value["ptx"]))
             for name, value in data["libraries"].items()

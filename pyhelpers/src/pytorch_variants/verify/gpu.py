@@ -6,7 +6,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytorch_variants.binary.cubin import (
     PayloadError,
@@ -45,8 +45,11 @@ if TYPE_CHECKING:
 
 MAIN_LIBRARY = "libtorch_cuda.so"
 LINALG_LIBRARY = "libtorch_cuda_linalg.so"
+# What PyTorch's build links NCCL or MAGMA into.
+LINKED_INTO = (MAIN_LIBRARY, LINALG_LIBRARY)
 # Bytes of a file after which the pages read so far are given back.
 _MOST_KEPT = 16 << 20
+_MOST_NAMED = 16  # no linker leaves two
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,8 @@ class GpuFacts:
 
 
 def _place(elf: Elf, offset: int, size: int) -> str:
-    if section := elf.section_at(offset):
-        if section.name:
-            return section.name
+    if (section := elf.section_at(offset)) and section.name:
+        return section.name
     return "mapped, in no section" if elf.segment_at(offset, size) else "mapped by nobody"
 
 
@@ -163,10 +165,11 @@ def _loose(elf: Elf, loose: Loose) -> CodeFacts:
 
 def _unaccounted(elf: Elf, containers: Iterable[Container]) -> Iterator[str]:
     """What is neither a container nor padding in the sections of fat binaries."""
+    named = [s for s in elf.sections if s.name in (SECTION_NAME, RELOCATABLE_SECTION_NAME)]
+    if len(named) > _MOST_NAMED:
+        yield f"it has {len(named)} sections named {SECTION_NAME} or {RELOCATABLE_SECTION_NAME}"
     ends = sorted((container.offset, container.offset + container.size) for container in containers)
-    for section in elf.sections:
-        if section.name not in (SECTION_NAME, RELOCATABLE_SECTION_NAME) or not len(elf.contents(section)):
-            continue
+    for section in [section for section in named[:_MOST_NAMED] if len(elf.contents(section))]:
         place, end = section.offset, section.offset + section.size
         inside = [(start, stop) for start, stop in ends if start >= place and stop <= end]
         for start, stop in [*inside, (end, end)]:
@@ -187,11 +190,11 @@ def read_gpu(elf: Elf, *, whose: bool = False) -> GpuFacts:
     damaged = [*found.damaged, *_unaccounted(elf, found.containers)]
     offsets = {container.offset for container in found.containers}
     registered = set()
-    for place, target in find_wrappers(elf):
+    for wrapper, target in find_wrappers(elf):
         if target in offsets:
             registered.add(target)
         elif found.containers:
-            damaged.append(f"the fat binary wrapper at {place:#x} leads to no fat binary")
+            damaged.append(f"the fat binary wrapper at {wrapper:#x} leads to no fat binary")
     owners = whose_containers(elf) if whose and found.containers else {}
     containers = []
     number = kept = 0
@@ -332,8 +335,7 @@ def _contents(
                 detail = f"{' '.join(code_names(rest))} not in the name"
                 yield wrong("GPU code", wanted.names, has, where, detail, kind=kind, subject=name)
     else:
-        row = expect("GPU code", wanted.names, has, where)
-        yield row
+        yield expect("GPU code", wanted.names, has, where)
 
 
 def _was_for(names: Iterable[str], targets: Iterable[int]) -> bool:
@@ -389,7 +391,8 @@ def _wholeness(name: str, gpu: GpuFacts) -> Iterator[Finding]:
         yield wrong("GPU code is whole", code.name, (), f"{name} at {container.offset:#x}", detail)
     if part := [code for code in gpu.codes if not code.whole and not code.problem and code.kind != "lto"]:
         size = sum(code.size for code in part) / 1e6
-        yield note("GPU code is whole", (), code_names(part), name, f"of {size:.1f} MB the begin was looked at")
+        detail = f"of {size:.1f} MB the begin was looked at"
+        yield note("GPU code is whole", (), code_names(part), name, detail)
 
 
 def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, lenient: bool) -> Iterator[Finding]:
@@ -402,9 +405,7 @@ def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, lenient: bool) -> I
         if runs or lenient:
             yield note("GPU code in no container", wanted.names, code.name, where)
         else:
-            yield wrong(
-                "GPU code in no container", wanted.names, code.name, where, kind=kind, subject=name
-            )
+            yield wrong("GPU code in no container", wanted.names, code.name, where, kind=kind, subject=name)
     lost = [c for c in gpu.loadable if not c.loose and not c.registered and c.codes]
     if lost:
         where = f"{name} at {lost[0].offset:#x}, {lost[0].place}"
@@ -413,9 +414,7 @@ def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, lenient: bool) -> I
         yield row("registered GPU code", "registered", (), where, detail)
 
 
-def _rows(
-    library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | None
-) -> Iterator[Finding]:
+def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | None) -> Iterator[Finding]:
     wanted, gpu, companion = _Wanted.of(variant), library.gpu, library.role != "torch"
     name = f"{library.package}/{library.path.name}" if companion else library.path.name
     lenient = companion and origin is not Origin.SOURCE
