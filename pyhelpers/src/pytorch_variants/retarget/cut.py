@@ -49,6 +49,12 @@ def merged(old: Cut | None, new: Cut) -> Cut:
     return Cut(new.containers, emptied, ptx)
 
 
+def with_new(old: Mapping[str, Cut], new: Mapping[str, Cut]) -> dict[str, Cut]:
+    """All that is known of a package's libraries once some were retargeted; those that say nothing go."""
+    cuts = {**old, **{name: merged(old.get(name), cut) for name, cut in new.items()}}
+    return {name: cut for name, cut in cuts.items() if cut.says_something}
+
+
 def to_text(cuts: Mapping[str, Cut]) -> str:
     """The file, for libraries by their paths below the package."""
 
