@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import lzma
 import os
 import struct
 import zlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from pytorch_variants.binary.elf import open_regular
 from pytorch_variants.errors import UserError
 from pytorch_variants.retarget.rewrite import BLOCK
 
@@ -24,14 +26,29 @@ _LEVEL = 6  # zlib's default, as in official wheels; fixed, for the same bytes e
 _WINDOW = 32768  # how far back deflate can refer
 
 
+# All that zipfile raises on archives that are damaged, or of a kind that it does not know.
+_DAMAGE = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    UnicodeError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[ZipFile]:
     """Open a zip archive. Raises UserError where it is none, or is found damaged inside the block."""
     try:
+        os.close(open_regular(path))
         with ZipFile(path) as archive:
             yield archive
-    except (BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path}: {error or 'the archive ends too early'}") from error
+    except _DAMAGE as error:
+        text = str(error) or "the archive ends too early"
+        raise UserError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def _start(source: int, info: ZipInfo) -> int:

@@ -25,7 +25,7 @@ from pytorch_variants.verify.environment import (
     read_tree,
 )
 from pytorch_variants.verify.facts import Candidate, LibraryFacts, Role
-from pytorch_variants.verify.gpu import GpuFacts, check_gpu, read_gpu
+from pytorch_variants.verify.gpu import LINKED_INTO, GpuFacts, check_gpu, read_gpu
 from pytorch_variants.verify.imports import check_import
 from pytorch_variants.verify.linkage import (
     Linkage,
@@ -49,7 +49,9 @@ def read_library(candidate: Candidate) -> LibraryFacts:
             named = candidate.path.name
             facts = replace(facts, size=len(elf.data), machine=elf.machine, link=read_link(elf))
             if candidate.role != "nvidia":
-                facts = replace(facts, gpu=read_gpu(elf, named), cpu=read_cpu(elf, named))
+                facts = replace(
+                    facts, gpu=read_gpu(elf, whose=named in LINKED_INTO), cpu=read_cpu(elf, named)
+                )
             elf.forget()
     except UserError as error:
         text = str(error).removeprefix(f"{candidate.path}: ")
