@@ -23,6 +23,7 @@ _SECOND_ABI = 8  # EI_ABIVERSION, from CUDA 13 on and for sm_100 and later from 
 _FIRST_ACCELERATED, _SECOND_ACCELERATED = 0x800, 0x8
 _EXTENDED = 0xFFFF
 _SHF_EXECINSTR = 4
+_SHT_LOOS = 0x60000000
 # No cubin of PyTorch's, vLLM's or xFormers' comes near. What is larger is looked at in part.
 MOST_UNPACKED = 256 << 20
 _LZ4_RATIO = 255  # LZ4 cannot do better
@@ -74,6 +75,11 @@ def _sections(data: bytes | memoryview) -> memoryview:
     return memoryview(data)[start : start + count * SECTION.size]
 
 
+def _in_the_file(type_: int) -> bool:
+    """Whether a section of this type is bytes of the file; NVIDIA has types of its own for memory alone."""
+    return type_ != SHT_NOBITS and type_ < _SHT_LOOS
+
+
 def cubin_size(data: memoryview) -> int:
     """The bytes of the cubin that these data begin with; 0 if they begin with none."""
     if not is_cubin(data):
@@ -86,7 +92,7 @@ def cubin_size(data: memoryview) -> int:
         return min(size, len(data))
     size = max(size, header[6] + len(table))
     for _, type_, _, _, start, length, _, _, _, _ in SECTION.iter_unpack(table):
-        if type_ != SHT_NOBITS:
+        if _in_the_file(type_):
             size = max(size, start + length)
     return min(size, len(data))
 
@@ -100,7 +106,7 @@ def read_cubin(data: bytes) -> Target:
     used = code = empty = 0
     for _, type_, flags, _, start, size, _, _, _, _ in SECTION.iter_unpack(table):
         used += type_ != 0
-        if type_ == SHT_NOBITS or not size:
+        if not _in_the_file(type_) or not size:
             continue
         if start + size > len(data):
             raise PayloadError("a cubin that is cut off")

@@ -33,7 +33,6 @@ from pytorch_variants.binary.cubin import (
     unpack_zstd,
 )
 from pytorch_variants.binary.elf import (
-    HEADER,
     PF_W,
     PT_LOAD,
     SHT_NOBITS,
@@ -396,11 +395,6 @@ def read_payload(elf: Elf, entry: Entry) -> tuple[Target, bool]:
         data = bytes(packed)
     if entry.kind == "ptx":
         return read_ptx(data), True
-    if not is_cubin(data) and entry.compressed:
-        # nvcc 12 compresses what is for the device linker twice, and says so nowhere.
-        inner = lz4_head(data[:PTX_HEAD], HEADER.size)
-        if is_cubin(inner) and (target := cubin_target(inner)).relocatable:
-            return target, False
     return read_cubin(data), True
 
 

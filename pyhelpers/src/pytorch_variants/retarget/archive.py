@@ -51,7 +51,7 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
         raise UserError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _start(source: int, info: ZipInfo) -> int:
+def entry_start(source: int, info: ZipInfo) -> int:
     """The place of an entry's compressed bytes."""
     header = os.pread(source, _LOCAL_HEADER.size, info.header_offset)
     if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
@@ -106,7 +106,7 @@ class Writer:
         """Take over an entry with its compressed bytes; `source` is the old archive, open."""
         new = self._begin(info, name)
         self._file.write(new.FileHeader())
-        start, end = _start(source, info), _start(source, info) + info.compress_size
+        start, end = entry_start(source, info), entry_start(source, info) + info.compress_size
         while start < end:
             data = os.pread(source, min(BLOCK, end - start), start)
             if not data:

@@ -223,6 +223,11 @@ def read_gpu(elf: Elf, *, whose: bool = False) -> GpuFacts:
     return GpuFacts(tuple(containers), tuple(damaged))
 
 
+def read_raw(data: memoryview) -> GpuFacts:
+    """The GPU code of a file that is no ELF file: a fat binary or PTX text by itself. Raises UserError."""
+    return read_gpu(Elf(data, "", 0, 0, (), (), ()))
+
+
 def code_names(codes: Iterable[CodeFacts], specific: bool = True) -> tuple[str, ...]:
     """What code there is, in order; without `specific`, sm_90a belongs to sm_90 where that is there too."""
     kinds = {(code.arch, code.kind, code.suffix) for code in codes}
