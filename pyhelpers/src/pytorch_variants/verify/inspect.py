@@ -35,6 +35,7 @@ from pytorch_variants.verify.gpu import CodeFacts, ContainerFacts, GpuFacts, cod
 
 SCHEMA = 1
 _HEAD = 64
+_PACKED_HEAD = 1024  # what surely has as much once it is unpacked: deflate begins with its codes
 _FAT_BINARY = b"\x50\xed\x55\xba"
 _PTX = (".ptx",)
 # What is larger is not inflated into memory.
@@ -231,7 +232,7 @@ def _wheel_heads(archive: ZipFile) -> Iterator[tuple[ZipInfo, int, bytes]]:
         if info.is_dir() or info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             continue
         start = entry_start(file, info)
-        data = os.pread(file, min(2 * _HEAD, info.compress_size), start)
+        data = os.pread(file, min(_PACKED_HEAD, info.compress_size), start)
         if info.compress_type == ZIP_DEFLATED:
             try:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _HEAD)
