@@ -159,22 +159,25 @@ def _read_text(archive: ZipFile, name: str, most: int = MOST_METADATA) -> str:
         raise UserError(f"{name} is not UTF-8: the wheel is damaged") from error
 
 
-def _dist_info(archive: ZipFile, wheel: str) -> str:
-    """The name of a wheel's .dist-info directory. Raises UserError on what is no wheel, or is NVIDIA's."""
-    infos = {name.split("/")[0] for name in archive.namelist() if re.match(r"[^/]+-[^/]+\.dist-info/", name)}
-    if len(infos) != 1 or len(wheel.removesuffix(".whl").split("-")) not in (5, 6):
-        raise UserError("a wheel has one .dist-info directory and is named NAME-VERSION-TAGS.whl")
-    info = infos.pop()
-    distribution = read_distribution(_read_bytes(archive, f"{info}/METADATA", MOST_METADATA))
-    if distribution.nvidia:
-        terms = f" ({distribution.licence})" if distribution.licence else ""
-        raise UserError(f"it is {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
-    return info
+_METADATA = re.compile(r"[^/]+-[^/]+\.dist-info/METADATA")
+
+
+def _refuse_nvidia(archive: ZipFile) -> None:
+    for name in archive.namelist():
+        if _METADATA.fullmatch(name):
+            distribution = read_distribution(_read_bytes(archive, name, MOST_METADATA))
+            if distribution.nvidia:
+                terms = f" ({distribution.licence})" if distribution.licence else ""
+                raise UserError(f"it is {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
 
 
 def _rename(archive: ZipFile, wheel: str, keep: frozenset[int], keep_ptx: bool) -> _Names:
     entries = archive.namelist()
-    info, parts = _dist_info(archive, wheel), wheel.removesuffix(".whl").split("-")
+    infos = {name.split("/")[0] for name in entries if re.match(r"[^/]+-[^/]+\.dist-info/", name)}
+    parts = wheel.removesuffix(".whl").split("-")
+    if len(infos) != 1 or len(parts) not in (5, 6):
+        raise UserError("a wheel has one .dist-info directory and is named NAME-VERSION-TAGS.whl")
+    info = infos.pop()
     distribution, old = info.removesuffix(".dist-info").split("-", 1)
     metadata = _read_text(archive, f"{info}/METADATA")
     if not re.search(r"(?m)^Version: ", metadata):
@@ -289,7 +292,7 @@ def retarget_wheel(
     try:
         with open_archive(source) as archive, ExitStack() as stack:
             check_kinds(archive)
-            _dist_info(archive, source.name)
+            _refuse_nvidia(archive)
             untouched = bundled_among(archive.namelist())
             pool = stack.enter_context(ThreadPoolExecutor(workers))
             found = []
