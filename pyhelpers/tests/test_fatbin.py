@@ -16,7 +16,6 @@ from pytorch_variants.binary.fatbin import (
     FatbinError,
     find_wrappers,
     read_fatbins,
-    read_payload,
     read_wrappers,
     scan,
 )

@@ -12,8 +12,8 @@ from pytorch_variants.binary.cubin import (
     PayloadError,
     Target,
     cubin_target,
+    loose_ptx,
     read_cubin,
-    read_ptx,
 )
 from pytorch_variants.binary.elf import Elf
 from pytorch_variants.binary.fatbin import (
@@ -151,8 +151,8 @@ def _codes(elf: Elf, container: Container) -> Iterator[CodeFacts]:
 def _loose(elf: Elf, loose: Loose) -> CodeFacts:
     data = elf.data[loose.offset : loose.offset + loose.size]
     if loose.kind == "ptx":
-        target = read_ptx(b".version 1.0 " + bytes(elf.data[loose.offset : loose.offset + 32]))
-        return CodeFacts("ptx", target.arch, target.suffix or "", loose.size)
+        ptx = loose_ptx(elf.data, loose.offset)
+        return CodeFacts("ptx", ptx.arch if ptx else 0, ptx.suffix or "" if ptx else "", loose.size)
     target, problem = cubin_target(data), ""
     try:
         target = read_cubin(bytes(data))
@@ -364,7 +364,7 @@ def _each(
         return
     explained = {n for n, had in (cut.emptied if cut else {}).items() if not _was_for(had, wanted.targets)}
     with_ptx = {n for n, had in (cut.ptx if cut else {}).items() if not _was_for(had, wanted.targets)}
-    all_ptx = all(code.kind == "ptx" for container in containers for code in container.codes)
+    all_ptx = {code.kind for container in containers for code in container.codes} == {"ptx"}
     empty = [c for c in containers if not c.codes and c.number not in explained]
     # nvcc itself leaves an empty one where all that it makes is PTX.
     if empty and wanted.targets and not all_ptx:
