@@ -265,6 +265,12 @@ class _Wanted:
             specific=any(gpu.name[-1] in "af" for gpu in variant.gpus),
         )
 
+    def without(self, targets: frozenset[int]) -> "_Wanted":
+        """The same, but for some targets."""
+        rest = self.targets - targets
+        names = tuple(n for n in self.names if int(n.removeprefix("sm_").rstrip("af")) in rest)
+        return _Wanted(rest, names, self.ptx, self.specific)
+
     def chosen(self, container: ContainerFacts) -> tuple[CodeFacts, ...]:
         return select(container.codes, self.targets, self.ptx)
 
@@ -432,6 +438,13 @@ def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | 
         if needed or (origin is Origin.SOURCE and wanted.targets and _is_linked(library, c))
     ]
     own = [c for c in containers if c not in linked] if linked else containers
+    if origin is not Origin.SOURCE and library.path.name != MAIN_LIBRARY and gpu.codes:
+        # MAGMA in PyTorch 2.11 has nothing that an sm_75 runs, in any of its containers.
+        absent = frozenset(t for t in wanted.targets if all(t in wanted.lacking(c) for c in containers))
+        if absent and absent < wanted.targets:
+            names = [f"sm_{number}" for number in sorted(absent)]
+            yield note("GPU code", names, (), name, "none in any container: what needs it will not run there")
+            wanted = wanted.without(absent)
     rows = list(_contents(library, name, wanted, own, origin))
     yield from rows
     if not any(row.status == "wrong" for row in rows):
