@@ -3,6 +3,7 @@
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import tempfile
 import time
@@ -39,16 +40,19 @@ _NOT_INHERITED = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTH
 
 
 @dataclass(frozen=True)
+class Interpreter:
+    """A Python, and the directory that it is given to look for packages in, if they are not its own."""
+
+    path: Path
+    packages: Path | None = None
+
+
+@dataclass(frozen=True)
 class Environment:
-    """A directory with bin/python; `torches` are the torch packages of its Pythons, one if all is well."""
+    """Where torch is; `torches` are the torch packages of its Pythons, one if all is well."""
 
-    root: Path
+    python: Interpreter
     torches: tuple[Path, ...]
-
-    @property
-    def python(self) -> Path:
-        """The interpreter."""
-        return self.root / "bin" / "python"
 
     @property
     def torch(self) -> Path:
@@ -61,14 +65,73 @@ class Environment:
         return self.torch.parent
 
 
+_WHERE = """
+import importlib.util, os, sys
+spec = importlib.util.find_spec("torch")
+places = list(spec.submodule_search_locations or ()) if spec else []
+os.write(int(sys.argv[1]), "\\0".join(places).encode())
+"""
+
+
+def find_interpreter(root: Path) -> Interpreter:
+    """The Python of an environment, or for a directory of packages one that they are made for.
+
+    Raises UserError where there is none.
+    """
+    for name in ("python", "python3"):
+        if os.path.lexists(path := root / "bin" / name):
+            return Interpreter(path)
+    for extension in sorted(root.glob("torch/_C.cpython-*.so")):
+        digits = extension.name.split("-")[1]
+        name = f"python{digits[0]}.{digits[1:]}"
+        if found := shutil.which(name):
+            return Interpreter(Path(found), root.absolute())
+        raise UserError(f"{root}: its packages are for {name}, which is not on PATH; install it")
+    raise UserError(f"{root}: no bin/python in it; name an environment, as in result")
+
+
+def _ask_where(python: Interpreter) -> list[Path]:
+    """Where a Python would import torch from, which it does not do here."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as answer:
+        try:
+            command = [str(python.path), "-s", "-B", "-c", _WHERE, str(writing)]
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_inherited(python),
+                pass_fds=[writing],
+                check=False,
+                timeout=_GRACE * 10,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return []
+        finally:
+            os.close(writing)
+        os.set_blocking(reading, False)
+        said = answer.read() or b""
+    return [Path(os.fsdecode(place)) for place in said.split(b"\0") if place]
+
+
 def find_environment(root: Path) -> Environment:
-    """Find torch in an environment: a link like result, or a venv. Raises UserError where there is none."""
-    torches = tuple(sorted(root.glob("lib/python3*/site-packages/torch")))
+    """Find torch in an environment: a link like result, a venv, or a directory that pip has filled.
+
+    Raises UserError where there is none.
+    """
+    if (root / "torch" / "__init__.py").is_file():
+        return Environment(find_interpreter(root), (root.absolute() / "torch",))
+    places = [*root.glob("lib/python3*/site-packages/torch"), *root.glob("lib/python3*/dist-packages/torch")]
+    torches = tuple(sorted(places))
+    if not torches and os.path.lexists(root / "bin"):
+        # One that takes torch from elsewhere: the system's packages, a .pth file.
+        torches = tuple(_ask_where(find_interpreter(root)))
     if not torches:
         raise UserError(
             f"{root}: no torch package below lib/python3*/site-packages; name the environment, as in result"
         )
-    return Environment(root, torches)
+    return Environment(find_interpreter(root), torches)
 
 
 @dataclass(frozen=True)
@@ -199,18 +262,22 @@ def _listen(process: subprocess.Popen[bytes], answers: int, patience: float) -> 
     return bytes(said), bytes(errors), False
 
 
+def _inherited(python: Interpreter) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {**environment, **({"PYTHONPATH": str(python.packages)} if python.packages else {})}
+
+
 def converse(
-    python: Path, program: Literal["imports", "gpu"], question: dict[str, Any], patience: float
+    python: Interpreter, program: Literal["imports", "gpu"], question: dict[str, Any], patience: float
 ) -> Conversation:
     """Run a program of `pytorch_variants.verify.inside` with a Python of its own.
 
     It and all that it has started is ended when it has given its last message, or after `patience` seconds
     without one. Raises UserError where the Python does not run at all.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     source = str(files("pytorch_variants"))
     reading, writing = os.pipe()
-    command = [str(python), "-s", "-B", "-c", _LAUNCH.format(program), source, str(writing)]
+    command = [str(python.path), "-s", "-B", "-c", _LAUNCH.format(program), source, str(writing)]
     with os.fdopen(reading, "rb"), tempfile.TemporaryFile() as asked:
         asked.write(json.dumps(question).encode())
         asked.seek(0)
@@ -220,12 +287,12 @@ def converse(
                 stdin=asked,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=environment,
+                env=_inherited(python),
                 pass_fds=[writing],
                 start_new_session=True,
             )
         except OSError as error:
-            raise UserError(f"{python}: {error.strerror}; name an environment, as in result") from error
+            raise UserError(f"{python.path}: {error.strerror}; name an environment, as in result") from error
         finally:
             os.close(writing)
         with process:

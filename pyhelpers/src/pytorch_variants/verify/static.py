@@ -146,7 +146,8 @@ class _Files:
 
 def _markers(environment: Environment) -> dict[str, str]:
     """What markers of requirements may ask about: the machine, and the environment's Python."""
-    version = environment.packages.parent.name.removeprefix("python")
+    parent = environment.packages.parent.name
+    version = (environment.python.path if environment.python.packages else Path(parent)).name[6:]
     found = {key: str(value) for key, value in default_environment().items()}
     if version.count(".") == 1:
         found |= {"python_version": version, "python_full_version": f"{version}.0"}
