@@ -4,12 +4,14 @@
   buildPythonPackage,
   setuptools,
   capstone,
+  lz4,
   nix-prefetch-github,
   nvidia-ml-py,
   packaging,
   pip,
   rich,
   typer,
+  zstandard,
 }:
 
 let
@@ -40,12 +42,14 @@ let
     build-system = [ setuptools ];
     dependencies = [
       capstone
+      lz4
       nix-prefetch-github
       nvidia-ml-py
       packaging
       pip
       rich
       typer
+      zstandard
     ];
     pythonImportsCheck = [ "pytorch_variants" ];
 

@@ -1,8 +1,10 @@
 """What the matrix costs: the model against its own sample, and the command."""
 
 import json
+import re
 import runpy
 import sys
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -30,6 +32,11 @@ SYSTEM = "x86_64-linux"
 ALL = entries([SYSTEM])
 
 
+def subsets(found: list[Entry]) -> list[tuple[Entry, ...]]:
+    """Every part of a list but nothing and the whole."""
+    return [part for size in range(1, len(found)) for part in combinations(found, size)]
+
+
 def test_the_constants_are_those_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     report = runpy.run_path(str(ROOT / "benchmarks" / "compile_report.py"))
@@ -37,6 +44,29 @@ def test_the_constants_are_those_of_the_sample(monkeypatch: pytest.MonkeyPatch) 
     rows = report["read"](ROOT / "benchmarks" / "compile_sample.csv")
     for kind, constants in {"cuda": CUDA, "attention": ATTENTION, "c++": CPP}.items():
         assert report["constants"](rows, kind) == constants
+
+
+def test_the_numbers_of_files_are_those_of_the_page() -> None:
+    """They were counted in PyTorch 2.6's source tree, which no test has."""
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    for name, kind in (("CUDA", CUDA), ("attention, CUDA", ATTENTION), ("C++", CPP)):
+        [row] = re.findall(rf"^\| {re.escape(name)} \| ([0-9]+) \|", page, re.MULTILINE)
+        assert kind.files == int(row)
+
+
+def test_the_schedule_is_the_best_there_is() -> None:
+    """Four variants of one GPU, on two builders: held against every way to share them out."""
+    found = entries([SYSTEM], ["sm90"])[:4]
+    alone = {frozenset(part): matrix_cost(list(part))[1].hours for part in subsets(found)}
+    best = min(max(alone[part], alone[frozenset(found) - part]) for part in alone)
+    assert matrix_cost(found, builders=2)[1].hours == pytest.approx(best)
+
+
+def test_single_builds_go_where_the_least_is() -> None:
+    found = entries([SYSTEM], ["sm90", "cpu"], ["avx2"])
+    single = [matrix_cost([one])[0].hours for one in found]
+    assert matrix_cost(found, builders=2)[0].hours == pytest.approx(max(single))
+    assert matrix_cost(found * 2, builders=2)[0].hours == pytest.approx(sum(single))
 
 
 def test_one_variant_by_hand() -> None:

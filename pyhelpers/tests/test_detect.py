@@ -112,6 +112,9 @@ def test_a_set_that_is_missing_says_what_it_needs() -> None:
         ("H100", "525.60.13", "driver 525.60.13 runs CUDA 12; CUDA 13 needs driver 580 or later"),
         ("H100", "580.65.06", "driver 580.65.06 runs CUDA 12 and 13"),
         ("V100", "580.65.06", "driver 580.65.06 runs CUDA 12"),
+        # The floors themselves.
+        ("H100", "525", "driver 525 runs CUDA 12; CUDA 13 needs driver 580 or later"),
+        ("H100", "580", "driver 580 runs CUDA 12 and 13"),
     ],
 )
 def test_drivers(gpu: str, driver: str | None, found: str) -> None:

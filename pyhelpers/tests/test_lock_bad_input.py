@@ -240,6 +240,8 @@ def test_show_without_nix_knows_no_versions(flake: Path, monkeypatch: pytest.Mon
 def test_update_without_git(flake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(flake))
     assert "no git on PATH" in refused("lock", "update", "--flake", str(flake))
+    (flake / "git").write_text("#!/bin/sh\n")
+    assert "git on PATH cannot be run" in refused("lock", "update", "--flake", str(flake))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware.compatibility import nearest_code
+from pytorch_variants.hardware.compatibility import nearest_code, runs_on
 from pytorch_variants.hardware.spelling import (
     parse_gpu,
     version,
@@ -49,19 +49,18 @@ class _Choice:
 
 
 def _nearest_usable(name: str, capability: str, platform: str) -> _Choice:
-    """What runs on a GPU that the table lacks.
-
-    Machine code runs on a later minor capability of its major, Jetsons' apart; PTX on any later capability,
-    where the driver compiles it (CUDA C++ Programming Guide, "Binary Compatibility", "PTX Compatibility").
-    """
-    known = [gpu for gpu in gpus().values() if platform in gpu.platforms and not gpu.tegra]
-    older = [gpu for gpu in known if version(gpu.capability) < version(capability)]
+    """What runs on a GPU that the table lacks: machine code, else PTX, which the driver compiles."""
+    known = {gpu.number: gpu for gpu in gpus().values() if platform in gpu.platforms and not gpu.tegra}
+    major, minor = version(capability)
+    number = 10 * major + minor
     unknown = f"{name}: the hardware table has no compute capability {capability}"
+    older = [arch for arch in known if runs_on("ptx", arch, "", number)]
     if not older:
         return _Choice(None, f"{unknown}; all that it has are later: no code runs on it")
-    newest = max(older, key=lambda gpu: version(gpu.capability))
-    if version(newest.capability)[0] == version(capability)[0]:
-        return _Choice(newest, f"{unknown}; the nearest that runs on it is {newest.name}")
+    nearest = nearest_code(known, number)
+    if nearest:
+        return _Choice(known[nearest], f"{unknown}; the nearest that runs on it is {known[nearest].name}")
+    newest = known[max(older)]
     if len(older) < len(known):
         return _Choice(None, f"{unknown}; no code for the others runs on it")
     ptx = replace(newest, target=f"{newest.target}+PTX")

@@ -50,6 +50,13 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
     )
     try:
         rev = name if name and re.fullmatch("[0-9a-f]{40}", name) else _find(repository, name)
+    except FileNotFoundError as error:
+        raise UserError(f"no {error.filename} on PATH: install it") from None
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename} on PATH cannot be run: make it executable, or install it"
+        ) from None
+    try:
         result = prefetcher.prefetch_github(repository, rev, PrefetchOptions())
         if not isinstance(result, PrefetchedRepository):
             raise UserError(f"{owner}/{repo} has no {rev}, or it cannot be fetched: check the network")

@@ -23,7 +23,7 @@ from pytorch_variants.binary.instructions import (
     allowed,
     arm_features,
     characteristic,
-    x86_feature,
+    x86_features,
     x86_instructions,
 )
 from pytorch_variants.findings import (
@@ -64,7 +64,7 @@ def _features(elf: Elf, decoder: Any, code: bytes, address: int) -> Iterator[tup
             yield address + offset, needs.get(offset), ""
     else:
         for place, instruction, mnemonic in x86_instructions(decoder, code, address):
-            yield place, x86_feature(instruction), mnemonic
+            yield place, min(x86_features(instruction), default=None), mnemonic
 
 
 def read_cpu(elf: Elf, name: str) -> CpuFacts:

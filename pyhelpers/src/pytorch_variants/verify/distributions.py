@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pytorch_variants.retarget.nvidia import read_distribution as declared
+
 # The largest METADATA in wide use has headers of some 20 kB (a requirement a line), the largest RECORD 4 MB.
 _MOST_HEADERS = 1 << 20
 _MOST_RECORD = 1 << 26
@@ -100,11 +102,6 @@ def _requirements(texts: Sequence[str]) -> Iterator[Requirement]:
             continue  # Old ones have spellings that pip no longer reads; it does not install them either.
 
 
-def _is_nvidia(name: str, texts: Sequence[str]) -> bool:
-    # What NVIDIA publishes under its own licence says so in its metadata, whatever its files are called.
-    return any("nvidia" in text.lower() for text in texts) and not name.startswith(("torch", "pytorch"))
-
-
 def read_distribution(directory: Path) -> Distribution:
     """Read a .dist-info directory."""
     whole = _read(directory / "METADATA", _MOST_HEADERS)
@@ -116,7 +113,6 @@ def read_distribution(directory: Path) -> Distribution:
     message = HeaderParser().parsestr(head)
     named, _, version = directory.name.removesuffix(".dist-info").partition("-")
     rows, wrong = _rows(directory / "RECORD")
-    said = [str(message.get(key, "")) for key in ("Author", "Author-email", "License", "License-Expression")]
     name = canonicalize_name(str(message.get("Name") or named))
     return Distribution(
         directory=directory,
@@ -124,7 +120,7 @@ def read_distribution(directory: Path) -> Distribution:
         version=str(message.get("Version") or version),
         requires=tuple(_requirements([str(text) for text in message.get_all("Requires-Dist") or ()])),
         rows=rows,
-        nvidia=_is_nvidia(name, [text[:200] for text in said]),
+        nvidia=declared(head.encode()).nvidia,
         problem=problem or wrong,
     )
 

@@ -159,11 +159,16 @@ def _problem(path: Path) -> str | None:
     return "not an ELF file" if _named_as_a_library(path.name) else ""
 
 
-def read_tree(directory: Path) -> Tree:
-    """Find the ELF files below a directory, in a fixed order; each real directory is entered once."""
-    elf: list[Path] = []
+def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str], ...]]:
+    """All that is no directory below a directory, and what could not be looked at, each in a fixed order.
+
+    Each real directory is entered once. Links are followed, unless they lead to what holds the directory.
+    """
+    files: list[Path] = []
     problems: list[tuple[Path, str]] = []
     seen: set[tuple[int, int]] = set()
+    with suppress(OSError):
+        seen = {(status.st_dev, status.st_ino) for status in map(os.stat, directory.resolve().parents)}
 
     def enter(place: Path) -> Iterator[Path]:
         try:
@@ -185,15 +190,26 @@ def read_tree(directory: Path) -> Tree:
                 is_directory = False
             if is_directory:
                 yield path
-            elif (problem := _problem(path)) is None:
-                elf.append(path)
-            elif problem:
-                problems.append((path, problem))
+            else:
+                files.append(path)
 
     waiting = [directory]
     while waiting:
         waiting += enter(waiting.pop())
-    return Tree(tuple(sorted(elf)), tuple(sorted(problems)))
+    return tuple(sorted(files)), tuple(sorted(problems))
+
+
+def read_tree(directory: Path) -> Tree:
+    """Find the ELF files below a directory; see all_files()."""
+    files, problems = all_files(directory)
+    elf: list[Path] = []
+    wrong = list(problems)
+    for path in files:
+        if (problem := _problem(path)) is None:
+            elf.append(path)
+        elif problem:
+            wrong.append((path, problem))
+    return Tree(tuple(elf), tuple(sorted(wrong)))
 
 
 @dataclass(frozen=True)

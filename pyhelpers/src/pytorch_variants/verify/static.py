@@ -24,7 +24,8 @@ from pytorch_variants.findings import (
     wrong,
 )
 from pytorch_variants.names.variant import Variant
-from pytorch_variants.retarget.library import is_nvidia
+from pytorch_variants.retarget.cut import cuts_of
+from pytorch_variants.retarget.nvidia import is_bundled
 from pytorch_variants.verify.cpu import check_cpu, read_cpu
 from pytorch_variants.verify.distributions import (
     Distribution,
@@ -39,7 +40,7 @@ from pytorch_variants.verify.environment import (
     read_tree,
 )
 from pytorch_variants.verify.facts import Candidate, LibraryFacts, Role
-from pytorch_variants.verify.gpu import check_gpu, read_gpu
+from pytorch_variants.verify.gpu import LINKED_INTO, check_gpu, read_gpu
 from pytorch_variants.verify.imports import check_import
 from pytorch_variants.verify.linkage import (
     Linkage,
@@ -70,7 +71,7 @@ def _facts(candidate: Candidate) -> LibraryFacts:
         named = candidate.path.name
         facts = replace(facts, size=len(elf.data), machine=elf.machine, link=read_link(elf))
         if candidate.role in ("torch", "companion", "needed"):
-            facts = replace(facts, gpu=read_gpu(elf, named))
+            facts = replace(facts, gpu=read_gpu(elf, whose=named in LINKED_INTO))
         if candidate.role in ("torch", "companion"):
             facts = replace(facts, cpu=read_cpu(elf, named))
         elf.forget()
@@ -187,7 +188,7 @@ class _Owners:
         if path.is_relative_to(self.site):
             found = self.candidate(self.environment.packages / path.relative_to(self.site))
             return replace(found, role="needed") if found.role == "other" else found
-        return Candidate(path, str(path), "nvidia" if is_nvidia(path) else "needed", path.name)
+        return Candidate(path, str(path), "nvidia" if is_bundled(path) else "needed", path.name)
 
 
 def _read_all(owners: _Owners, tree: Tree, pool: ProcessPoolExecutor) -> tuple[list[LibraryFacts], Linkage]:
@@ -262,7 +263,12 @@ def _check_readable(files: _Files) -> Iterator[Finding]:
 def _check_code(files: _Files, variant: Variant, origin: Origin) -> Iterator[Finding]:
     yield from _check_readable(files)
     yield from check_wholeness(files.whole, origin)
-    yield from check_gpu(files.libraries, variant, origin)
+    try:
+        cuts = cuts_of(files.environment.packages, ("torch", *files.linkage.companions))
+    except UserError as error:
+        yield wrong("retargeted", "readable", (), detail=str(error))
+        cuts = {}
+    yield from check_gpu(files.libraries, variant, origin, cuts)
     yield from check_cpu(files.libraries, variant, origin)
 
 
