@@ -154,7 +154,7 @@ def section_past_the_file(wrong: Sabotage) -> None:
 
 
 def code_in_an_odd_section(wrong: Sabotage) -> None:
-    wrong.patch(NVSHMEM, lambda elf: (elf.find(b"\0.nv_fatbin\0", 0, len(elf.data)) + 1, b".my_fatbin"))
+    wrong.patch(NVSHMEM, lambda elf: (bytes(elf.data).find(b"\0.nv_fatbin\0") + 1, b".my_fatbin"))
 
 
 def truncated(wrong: Sabotage) -> None:
@@ -198,7 +198,7 @@ def lying_flags(wrong: Sabotage) -> None:
     def change(elf: Elf) -> tuple[int, bytes]:
         found = elf.section(".rodata")
         assert found
-        return elf.find(b"sm_90\0", found.offset, found.offset + found.size), b"sm_80"
+        return bytes(elf.data).find(b"sm_90\0", found.offset, found.offset + found.size), b"sm_80"
 
     wrong.patch("libtorch_python.so", change)
 
