@@ -213,8 +213,7 @@ def rows(site: Path, origin: Origin) -> list[Finding]:
     [found] = read_distributions(site).all
     with ThreadPoolExecutor(2) as pool:
         known = {row.path for row in found.rows or ()}
-        elf = frozenset(read_tree(site).elf)
-        whole = read_wholeness(site, found, known, elf, pool, hash_all=True)
+        whole = read_wholeness(site, found, known, read_tree(site), pool, hash_all=True)
     return list(check_wholeness([whole], origin))
 
 
@@ -246,8 +245,8 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a library is gone": (lambda torch: (torch / "lib" / "libc10.so").unlink(), "No such file"),
     "a library of 0 bytes": (lambda torch: os.truncate(torch / "lib" / "libc10.so", 0), "0 bytes"),
     "another library": (lambda torch: c_library(torch / "lib" / "libc10.so", "int x[9]={1};"), "libc10"),
-    "a file too much": (lambda torch: (torch / "cuda.py").touch(), "torch/cuda.py: of no wheel"),
-    "a library too much": (lambda torch: c_library(torch / "version.so", "int x;"), "of no wheel"),
+    "a file too much": (lambda torch: (torch / "cuda.py").touch(), "torch/cuda.py: not in RECORD"),
+    "a library too much": (lambda torch: c_library(torch / "version.so", "int x;"), "not in RECORD"),
     "a directory in its place": (lambda torch: in_place_of(torch / "__init__.py"), "no regular file"),
 }
 

@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from signal import SIGKILL, Signals
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISREG
 from typing import Any, Literal
 
 from pytorch_variants.errors import UserError
@@ -136,27 +135,72 @@ def find_environment(root: Path) -> Environment:
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies below a directory: ELF files by their content, and what could not be looked at."""
+    """What lies below a directory: ELF files by their content, and what could not be looked at.
+
+    `python` are the files that are Python by their names, which is what Python goes by.
+    """
 
     elf: tuple[Path, ...]
     problems: tuple[tuple[Path, str], ...]
+    python: tuple[Path, ...] = ()
 
 
 def _named_as_a_library(name: str) -> bool:
     return name.endswith(".so") or ".so." in name
 
 
-def _problem(path: Path) -> str | None:
+def _problem(path: str, name: str) -> str | None:
     """None for an ELF file, "" for another, else what is wrong with it."""
     try:
-        if not S_ISREG(path.stat().st_mode):
-            return "neither a file nor a directory"
-        with path.open("rb") as file:
-            if file.read(4) == b"\x7fELF":
+        # There are tens of thousands of files: no more than these calls for each. Some FIFO or device could
+        # keep whoever opens it waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not S_ISREG(os.fstat(descriptor).st_mode):
+                return "neither a file nor a directory"
+            if os.read(descriptor, 4) == b"\x7fELF":
                 return None
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return error.strerror or str(error)
-    return "not an ELF file" if _named_as_a_library(path.name) else ""
+    return "not an ELF file" if _named_as_a_library(name) else ""
+
+
+def _walk(directory: Path) -> tuple[list[os.DirEntry[str]], list[tuple[str, str]]]:
+    files: list[os.DirEntry[str]] = []
+    problems: list[tuple[str, str]] = []
+    seen: set[tuple[int, int]] = set()
+    with suppress(OSError):
+        seen = {(status.st_dev, status.st_ino) for status in map(os.stat, directory.resolve().parents)}
+    waiting = [str(directory)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            status = os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as entries:
+                found = list(entries)
+        except OSError as error:
+            problems.append((place, error.strerror or str(error)))
+            continue
+        for entry in found:
+            try:
+                # nixpkgs links torch/lib to another output, hence links too.
+                is_directory = entry.is_dir()
+            except OSError:
+                is_directory = False
+            if is_directory:
+                waiting.append(entry.path)
+            else:
+                files.append(entry)
+    return sorted(files, key=lambda entry: entry.path), sorted(problems)
+
+
+def _paths(problems: Iterable[tuple[str, str]]) -> tuple[tuple[Path, str], ...]:
+    return tuple((Path(path), problem) for path, problem in problems)
 
 
 def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str], ...]]:
@@ -164,52 +208,22 @@ def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str]
 
     Each real directory is entered once. Links are followed, unless they lead to what holds the directory.
     """
-    files: list[Path] = []
-    problems: list[tuple[Path, str]] = []
-    seen: set[tuple[int, int]] = set()
-    with suppress(OSError):
-        seen = {(status.st_dev, status.st_ino) for status in map(os.stat, directory.resolve().parents)}
-
-    def enter(place: Path) -> Iterator[Path]:
-        try:
-            status = place.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                return
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(place) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            problems.append((place, error.strerror or str(error)))
-            return
-        for entry in found:
-            path = place / entry.name
-            try:
-                # nixpkgs links torch/lib to another output, hence links too.
-                is_directory = S_ISDIR(entry.stat().st_mode)
-            except OSError:
-                is_directory = False
-            if is_directory:
-                yield path
-            else:
-                files.append(path)
-
-    waiting = [directory]
-    while waiting:
-        waiting += enter(waiting.pop())
-    return tuple(sorted(files)), tuple(sorted(problems))
+    files, problems = _walk(directory)
+    return tuple(Path(entry.path) for entry in files), _paths(problems)
 
 
 def read_tree(directory: Path) -> Tree:
     """Find the ELF files below a directory; see all_files()."""
-    files, problems = all_files(directory)
+    files, problems = _walk(directory)
     elf: list[Path] = []
-    wrong = list(problems)
-    for path in files:
-        if (problem := _problem(path)) is None:
-            elf.append(path)
+    for entry in files:
+        problem = _problem(entry.path, entry.name)
+        if problem is None:
+            elf.append(Path(entry.path))
         elif problem:
-            wrong.append((path, problem))
-    return Tree(tuple(elf), tuple(sorted(wrong)))
+            problems.append((entry.path, problem))
+    python = tuple(Path(entry.path) for entry in files if entry.name.endswith(".py"))
+    return Tree(tuple(elf), _paths(sorted(problems)), python)
 
 
 @dataclass(frozen=True)

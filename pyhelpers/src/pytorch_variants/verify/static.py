@@ -222,11 +222,10 @@ def _read_wholeness(owners: _Owners, tree: Tree, libraries: Sequence[LibraryFact
             if facts.role == "companion":
                 full.add(owner.name)
     known = {row.path for found in owners.distributions.all for row in found.rows or ()}
-    elf = frozenset(tree.elf)
     site = owners.environment.packages
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return [
-            read_wholeness(site, found, known, elf, threads, hash_all=name in full)
+            read_wholeness(site, found, known, tree, threads, hash_all=name in full)
             for name, found in sorted(wanted.items())
         ]
 
