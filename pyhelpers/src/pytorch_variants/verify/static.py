@@ -147,7 +147,8 @@ class _Files:
 
 def _markers(environment: Environment) -> dict[str, str]:
     """What markers of requirements may ask about: the machine, and the environment's Python."""
-    version = environment.packages.parent.name.removeprefix("python")
+    parent = environment.packages.parent.name
+    version = (environment.python.path if environment.python.packages else Path(parent)).name[6:]
     found = {key: str(value) for key, value in default_environment().items()}
     if version.count(".") == 1:
         found |= {"python_version": version, "python_full_version": f"{version}.0"}
@@ -221,11 +222,10 @@ def _read_wholeness(owners: _Owners, tree: Tree, libraries: Sequence[LibraryFact
             if facts.role == "companion":
                 full.add(owner.name)
     known = {row.path for found in owners.distributions.all for row in found.rows or ()}
-    elf = frozenset(tree.elf)
     site = owners.environment.packages
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return [
-            read_wholeness(site, found, known, elf, threads, hash_all=name in full)
+            read_wholeness(site, found, known, tree, threads, hash_all=name in full)
             for name, found in sorted(wanted.items())
         ]
 
