@@ -139,6 +139,12 @@ def test_retarget_has_its_schema(tmp_path: Path) -> None:
     assert found["retargeted"][0]["libraries"][0]["kept"] == ["sm_90"]
 
 
+def test_inspect_has_its_schema() -> None:
+    check("inspect", "inspect", cuda_library("many"), "--gpu", "H100")
+    found = check("inspect", "inspect", cuda_library("many"), cuda_library("ptx"))
+    assert "sm_90" in found["inspected"][0]["libraries"][0]["architectures"]
+
+
 def test_plan_has_its_schema(embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIX_CONFIG", embedded.environment()["NIX_CONFIG"])
     check("plan", "plan", FLAGSHIP, "--flake", ROOT, "--nixpkgs", "embedded")
@@ -179,6 +185,7 @@ MISSING = {
     "windows": (
         ["fcntl", "grp", "pty", "pwd", "resource", "termios"],
         ["os.fchmod", "os.geteuid", "os.pread", "os.preadv", "os.pwrite", "os.sched_getaffinity", "os.uname"],
+        ["os.O_NOFOLLOW", "os.O_NONBLOCK", "os.O_CLOEXEC", "os.O_DIRECTORY"],
         ["signal.SIGPIPE", "signal.SIGKILL", "mmap.PROT_READ", "mmap.MADV_DONTNEED", "mmap.MAP_PRIVATE"],
     ),
     "macos": (

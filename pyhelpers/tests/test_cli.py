@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import pytorch_variants
 
-COMMANDS = ("lookup", "detect", "list", "verify", "retarget")
+COMMANDS = ("lookup", "detect", "list", "inspect", "verify", "retarget")
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
 TEXTS = tomllib.loads(Path(__file__).with_name("bad_inputs.toml").read_text())

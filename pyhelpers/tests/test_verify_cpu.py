@@ -15,16 +15,17 @@ from pytorch_variants.binary.instructions import (
     x86_feature,
     x86_instructions,
 )
-from pytorch_variants.findings import (
-    COMPILED,
-    Finding,
-)
+from pytorch_variants.findings import Finding, Origin
 from pytorch_variants.hardware.spelling import parse_cpu
 from pytorch_variants.hardware.table import (
     Cpu,
     cpus,
 )
-from pytorch_variants.verify.cpu import check_instructions
+from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify.cpu import check_cpu
+from pytorch_variants.verify.environment import read_tree
+from pytorch_variants.verify.facts import Candidate
+from pytorch_variants.verify.static import read_library
 
 # What PyTorch exports: plain loops. Its kernels for later CPUs are compiled with flags of their own, in
 # namespaces of their own, and chosen at run time.
@@ -71,8 +72,10 @@ def flags(cpu: Cpu) -> tuple[str, ...]:
     return (*cpu.flags, *cpu.disable)
 
 
-def wrong(torch: Path, cpu: str, origin: str = COMPILED) -> list[Finding]:
-    return [row for row in check_instructions(torch, parse_cpu(cpu), origin) if row.status == "wrong"]
+def wrong(torch: Path, cpu: str, origin: Origin = Origin.SOURCE) -> list[Finding]:
+    libraries = [read_library(Candidate(path, path.name, "torch", "torch")) for path in read_tree(torch).elf]
+    variant = parse_name(f"pytorch-cpu-{cpu}")
+    return [row for row in check_cpu(libraries, variant, origin) if row.status == "wrong"]
 
 
 @pytest.mark.parametrize("cpu", X86, ids=lambda cpu: cpu.name)
@@ -94,7 +97,7 @@ def test_a_build_for_each_set_passes(cpu: Cpu, tmp_path: Path) -> None:
 )
 def test_more_than_the_set(built: str, named: str, feature: str, tmp_path: Path) -> None:
     rows = wrong(compile_torch(tmp_path, (PLAIN, flags(parse_cpu(built)))), named)
-    assert feature in {row.found for row in rows}
+    assert feature in {row.found_text for row in rows}
     assert {row.check for row in rows} == {"instructions"}
     assert all(row.where.startswith("libc10.so: ") and " in _ZN" in row.where for row in rows)
 
@@ -102,23 +105,23 @@ def test_more_than_the_set(built: str, named: str, feature: str, tmp_path: Path)
 @pytest.mark.parametrize("named", ["avx", "avx2", "x86-64-v3", "avx512", "x86-64-v4", "amx"])
 def test_flags_that_did_not_reach_the_objects(named: str, tmp_path: Path) -> None:
     [row] = wrong(compile_torch(tmp_path, (PLAIN, ())), named)
-    assert (row.check, row.found) == ("instruction set in use", "the platform's own")
+    assert (row.check, row.found_text) == ("instruction set in use", "the platform's own")
 
 
 def test_a_kernel_outside_its_namespace(tmp_path: Path) -> None:
     kernel = KERNEL.replace("CAPABILITY", "fast")
     torch = compile_torch(tmp_path, (PLAIN, flags(parse_cpu("avx2"))), (kernel, ("-mavx512f",)))
-    assert [row.found for row in wrong(torch, "avx2")] == ["avx512f"]
+    assert [row.found_text for row in wrong(torch, "avx2")] == ["avx512f"]
 
 
 def test_an_official_build_is_not_asked_for_the_set(tmp_path: Path) -> None:
     torch = compile_torch(tmp_path, (PLAIN, ()))
-    assert wrong(torch, "avx512", "official wheel") == []
+    assert wrong(torch, "avx512", Origin.WHEEL) == []
 
 
 def test_nothing_to_look_at(tmp_path: Path) -> None:
     torch = compile_torch(tmp_path, ('extern "C" int answer() { return 42; }', ()))
-    assert [row.found for row in wrong(torch, "avx2")] == ["no function to look at"]
+    assert [row.found_text for row in wrong(torch, "avx2")] == ["no function to look at"]
 
 
 # Instructions as the assembler encodes them, and what /proc/cpuinfo calls the extension.

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import lzma
 import os
 import struct
 import zlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from pytorch_variants.binary.elf import open_regular
 from pytorch_variants.errors import UserError
 from pytorch_variants.retarget.rewrite import BLOCK
 
@@ -24,17 +26,32 @@ _LEVEL = 6  # zlib's default, as in official wheels; fixed, for the same bytes e
 _WINDOW = 32768  # how far back deflate can refer
 
 
+# All that zipfile raises on archives that are damaged, or of a kind that it does not know.
+_DAMAGE = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    UnicodeError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[ZipFile]:
     """Open a zip archive. Raises UserError where it is none, or is found damaged inside the block."""
     try:
+        os.close(open_regular(path))
         with ZipFile(path) as archive:
             yield archive
-    except (BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path}: {error or 'the archive ends too early'}") from error
+    except _DAMAGE as error:
+        text = str(error) or "the archive ends too early"
+        raise UserError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _start(source: int, info: ZipInfo) -> int:
+def entry_start(source: int, info: ZipInfo) -> int:
     """The place of an entry's compressed bytes."""
     header = os.pread(source, _LOCAL_HEADER.size, info.header_offset)
     if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
@@ -89,7 +106,7 @@ class Writer:
         """Take over an entry with its compressed bytes; `source` is the old archive, open."""
         new = self._begin(info, name)
         self._file.write(new.FileHeader())
-        start, end = _start(source, info), _start(source, info) + info.compress_size
+        start, end = entry_start(source, info), entry_start(source, info) + info.compress_size
         while start < end:
             data = os.pread(source, min(BLOCK, end - start), start)
             if not data:

@@ -10,30 +10,32 @@ unexported ones have hundreds of thousands that are.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pytorch_variants.binary.elf import (
     SHT_DYNSYM,
     STT_FUNC,
     Elf,
-    open_elf,
 )
 from pytorch_variants.binary.instructions import (
     allowed,
     arm_features,
     characteristic,
-    x86_feature,
+    x86_features,
     x86_instructions,
 )
-from pytorch_variants.errors import UserError
 from pytorch_variants.findings import (
-    COMPILED,
     Finding,
+    Origin,
+    ok,
+    wrong,
 )
-from pytorch_variants.hardware.table import Cpu
+from pytorch_variants.names.variant import Variant
+
+if TYPE_CHECKING:
+    from pytorch_variants.verify.facts import LibraryFacts
 
 # Bounds per library: symbols looked at, bytes disassembled of one function and of all.
 MOST_SYMBOLS = 6000
@@ -45,15 +47,14 @@ _DISPATCHED = re.compile("avx|amx|sve|vec256|vec512|vectorized", re.IGNORECASE)
 _LIBRARIES = ("libc10.so", "libc10_cuda.so", "libtorch_cpu.so", "libtorch_cuda.so", "libtorch_python.so")
 
 
-@dataclass
-class Sample:
-    """What was disassembled of one library, and one example of each feature: function and place."""
+@dataclass(frozen=True)
+class CpuFacts:
+    """What was disassembled: how often each feature is needed, and one example each, function and place."""
 
-    library: str
     functions: int = 0
     instructions: int = 0
-    features: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    features: tuple[tuple[str, int], ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 def _features(elf: Elf, decoder: Any, code: bytes, address: int) -> Iterator[tuple[int, str | None, str]]:
@@ -63,64 +64,67 @@ def _features(elf: Elf, decoder: Any, code: bytes, address: int) -> Iterator[tup
             yield address + offset, needs.get(offset), ""
     else:
         for place, instruction, mnemonic in x86_instructions(decoder, code, address):
-            yield place, x86_feature(instruction), mnemonic
+            yield place, min(x86_features(instruction), default=None), mnemonic
 
 
-def take_sample(path: Path) -> Sample:
+def read_cpu(elf: Elf, name: str) -> CpuFacts:
     """Disassemble a bounded, always equal sample of a library's functions. Raises ElfError."""
+    if name not in _LIBRARIES:
+        return CpuFacts()
     import capstone  # Not where the GPU alone is tested.
 
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    sample = Sample(path.name)
+    functions = instructions = 0
+    features: Counter[str] = Counter()
+    examples: dict[str, str] = {}
     seen: set[int] = set()
     left = MOST_BYTES
-    with open_elf(path) as elf:
-        for symbol in elf.symbols(SHT_DYNSYM, MOST_SYMBOLS):
-            if symbol.kind != STT_FUNC or not symbol.section or not symbol.size or symbol.address in seen:
-                continue
-            if not _OWN.match(symbol.name) or _DISPATCHED.search(symbol.name):
-                continue
-            seen.add(symbol.address)
-            start = elf.offset_of(symbol.address)
-            code = bytes(elf.data[start : start + min(symbol.size, left, MOST_OF_A_FUNCTION)])
-            left -= len(code)
-            sample.functions += 1
-            for place, feature, mnemonic in _features(elf, decoder, code, symbol.address):
-                sample.instructions += 1
-                if feature:
-                    sample.features[feature] += 1
-                    where = f"{mnemonic} at {place:#x} in {symbol.name}"
-                    sample.examples.setdefault(feature, where)
-            if left <= 0:
-                break
-        elf.forget()
-    return sample
+    for symbol in elf.symbols(SHT_DYNSYM, MOST_SYMBOLS):
+        if symbol.kind != STT_FUNC or not symbol.section or not symbol.size or symbol.address in seen:
+            continue
+        if not _OWN.match(symbol.name) or _DISPATCHED.search(symbol.name):
+            continue
+        seen.add(symbol.address)
+        start = elf.offset_of(symbol.address)
+        code = bytes(elf.data[start : start + min(symbol.size, left, MOST_OF_A_FUNCTION)])
+        left -= len(code)
+        functions += 1
+        for place, feature, mnemonic in _features(elf, decoder, code, symbol.address):
+            instructions += 1
+            if feature:
+                features[feature] += 1
+                examples.setdefault(feature, f"{mnemonic} at {place:#x} in {symbol.name}")
+        if left <= 0:
+            break
+    elf.forget()
+    return CpuFacts(functions, instructions, tuple(sorted(features.items())), tuple(sorted(examples.items())))
 
 
-def check_instructions(torch: Path, cpu: Cpu, origin: str) -> Iterator[Finding]:
+def check_cpu(libraries: Sequence["LibraryFacts"], variant: Variant, origin: Origin) -> Iterator[Finding]:
     """Nothing beyond the set, and where PyTorch was compiled for the set, code that needs it."""
+    cpu = variant.cpu
     permitted = allowed(cpu.cpuinfo)
-    samples = []
-    for name in _LIBRARIES:
-        if (path := torch / "lib" / name).is_file():
-            try:
-                samples.append(take_sample(path))
-            except UserError:
-                continue  # check_gpu_code has a row for it.
-    functions, instructions = (sum(getattr(s, key) for s in samples) for key in ("functions", "instructions"))
-    where = f"{instructions} instructions of {functions} functions of {', '.join(s.library for s in samples)}"
-    found: Counter[str] = sum((sample.features for sample in samples), Counter())
-    text = " ".join(f"{name} ({count})" for name, count in sorted(found.items())) or "the platform's own"
+    samples = [library for library in libraries if library.role == "torch" and library.cpu.functions]
+    functions, instructions = (
+        sum(getattr(s.cpu, key) for s in samples) for key in ("functions", "instructions")
+    )
+    names = ", ".join(sample.path.name for sample in samples)
+    where = f"{instructions} instructions of {functions} functions of {names}"
+    found: Counter[str] = Counter()
+    for sample in samples:
+        found.update(dict(sample.cpu.features))
+    texts = [f"{name} ({count})" for name, count in sorted(found.items())] or ["the platform's own"]
     beyond = False
     for sample in samples:
-        for feature in sorted(sample.features.keys() - permitted):
-            beyond = True
-            place = f"{sample.library}: {sample.examples[feature]}"
-            yield Finding("wrong", "instructions", f"none beyond {cpu.name}", feature, place[:300])
+        for feature, example in sample.cpu.examples:
+            if feature not in permitted:
+                beyond = True
+                place = f"{sample.path.name}: {example}"
+                yield wrong("instructions", f"none beyond {cpu.name}", feature, place[:300])
     if not functions:
-        yield Finding("wrong", "instructions", f"code for {cpu.name}", "no function to look at", str(torch))
+        yield wrong("instructions", f"code for {cpu.name}", "no function to look at")
     elif not beyond:
-        yield Finding("ok", "instructions", f"none beyond {cpu.name}", text, where)
+        yield ok("instructions", f"none beyond {cpu.name}", texts, where)
     wanted = characteristic(cpu.cpuinfo)
-    if origin == COMPILED and functions:
-        yield Finding("ok" if found[wanted] else "wrong", "instruction set in use", wanted, text, where)
+    if origin is Origin.SOURCE and functions:
+        yield (ok if found[wanted] else wrong)("instruction set in use", wanted, texts, where)
