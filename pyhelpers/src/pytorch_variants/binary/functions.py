@@ -148,6 +148,8 @@ class Functions:
             rows: dict[int, int] = {}
             for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
                 rows.update(part)
+            # What other files have to provide.
+            rows.pop(0, None)
             self._rows.append(rows)
             objects = () if table.exported else table.of_kind(STT_FILE)
             self._objects.append([row for part in objects for _, row in part])
@@ -161,6 +163,9 @@ class Functions:
         if not starts:
             starts = [a for low, high in ranges for a in range(low, min(high, low + _PIECE * _MOST), _PIECE)]
         self.starts = starts
+        # Where code ends: sections are what the linker had, segments what the loader has.
+        sections = {s.address + s.size for s in elf.sections if s.flags & SHF_EXECINSTR}
+        self._stops = sorted(sections | {high for _, high in ranges})
 
     def _row(self, number: int) -> tuple[_Symbols | None, int, int]:
         """The table that names a function, its number, and the row: an exported name before a local one."""
@@ -212,23 +217,28 @@ class Functions:
         return table.name(row) if table else ""
 
     def end_of(self, number: int) -> int:
-        """Where it ends: at the next one; the last one where its description says."""
+        """Where it ends: at the next one, at its section's end; the last one where a table says."""
         start = self.starts[number]
-        segment = next(s for s in self._executable if 0 <= start - s.address < s.file_size)
-        end = segment.address + segment.file_size
-        if number + 1 < len(self.starts) and self.starts[number + 1] < end:
-            return self.starts[number + 1]
-        return min(end, start + self._described(start), start + (_PIECE << 4))
+        place = bisect_right(self._stops, start)
+        last = number + 1 >= len(self.starts)
+        end = start + self._size_of(number) if last else self.starts[number + 1]
+        return min(end, self._stops[place]) if place < len(self._stops) else end
 
-    def _described(self, start: int) -> int:
-        """How long the function is by its description, 2**32 where that does not say so plainly."""
+    def _size_of(self, number: int) -> int:
+        """How long a function is by its symbol, or by its description."""
+        start = self.starts[number]
+        table, _, row = self._row(number)
+        if table is not None:
+            (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
+            if 0 < size < _PIECE << 8:
+                return int(size)
         starts, descriptions = self._unwinding
         try:
             address = self._base + descriptions[starts.index(start - self._base)]
             _, _, distance, size = _FDE.unpack_from(self._elf.data, self._elf.offset_of(address))
         except (ValueError, ElfError, struct.error):
-            return 1 << 32
-        return size if address + 8 + distance == start and size > 0 else 1 << 32
+            return _PIECE
+        return int(size) if address + 8 + distance == start and size > 0 else _PIECE
 
     def code_of(self, number: int, most: int) -> bytes:
         """Its machine code, as much as `most` bytes of it."""

@@ -60,13 +60,13 @@ _RUN_UP = 160
 
 _CHOSEN = re.compile(
     r"avx|amx|vec256|vec512|vectorized|fma[34]|bmi2|vnni|gfni|vaes|aes_?ni|sha_?ni|clmul|"
-    r"(?<![a-z])(sve|sme|xop|zen)(?![a-z])|haswell|skylake|sandybridge|cooperlake|sapphirerapids|bulldozer|piledriver|steamroller|excavator|"
-    r"neoverse|a64fx|dotprod|i8mm|_lse",
+    r"(?-i:(?<![A-Za-z])(sve|SVE|sme|SME|xop|XOP|zen|ZEN)(?![a-z]))|haswell|skylake|sandybridge|cooperlake|"
+    r"sapphirerapids|bulldozer|piledriver|steamroller|excavator|neoverse|thunderx|cortexa|a64fx|dotprod|i8mm",
     re.IGNORECASE,
 )
 # Libraries that PyTorch links in and that choose among functions which are not named for it.
 _CHOOSING = re.compile(
-    r"_ZT?V?NK?(6fbgemm|4dnnl|11arm_compute|8arm_gemm|8arm_conv)|"
+    r"_ZT?V?NK?(6fbgemm|4dnnl)|_Z.*(11arm_compute|8arm_gemm|8arm_conv)|"
     r"mkl_|MKL_|__intel_|xnn_|nnp_|Sleef_|_ZGV[a-z]|kai_|armpl|openblas_|__aarch64_"
 )
 # A template's instance: of several the linker takes one, whichever object file it comes from. So one that
@@ -84,6 +84,14 @@ _MOST_CPUID = 400
 
 # What is searched for: all that is not everywhere in plain code of some set of the table.
 _SEARCHED = told_apart("x86_64") - allowed(("avx2", "sse4a"))
+# What shows that a set is made use of, by its characteristic feature.
+_FAMILIES = {
+    "avx": frozenset({"avx"}),
+    "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "avx512f": frozenset(name for name in told_apart("x86_64") if name.startswith("avx512")),
+    "sve": frozenset({"sve"}),
+    "atomics": frozenset({"atomics"}),
+}
 # tzcnt is bsf where it is not known, and compilers write it for that.
 _AS_BSF = "tzcnt"
 _VECTOR = frozenset({0xC4, 0xC5, 0x62})
@@ -96,14 +104,13 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Need:
-    """A feature that code needs: how many functions have it, of all that were looked at and of the sample.
+    """A feature that code needs, and how many functions of those that were looked at have it.
 
     `leaked`: all of them are such as a linker may have taken from an object file for a later CPU.
     """
 
     feature: str
     functions: int
-    sampled: int
     example: str
     leaked: bool = False
 
@@ -114,7 +121,8 @@ class CpuFacts:
 
     `asks`: it learns at run time what the CPU can do. `needs` are of the functions that run unasked, `chosen`
     the features of others. `functions` are all, `sampled` those disassembled whatever they are, `judged` the
-    ones of them that run unasked, `unnamed` the ones that nothing could be said of. `vector` have
+    ones of them that run unasked, `unnamed` the ones that nothing could be said of. Of the judged, `users`
+    says how many make use of a set, by what characteristic() calls it, and `vector` have
     instructions on vectors or floating point; `older` of these in encodings from before AVX alone.
     `odd` of `bytes` disassembled begin no instruction. `options` are the sets of options that were recorded
     by the compiler. `host` is set where there is GPU code, beside which nvcc puts code without those.
@@ -130,6 +138,7 @@ class CpuFacts:
     odd: int = 0
     vector: int = 0
     older: int = 0
+    users: tuple[tuple[str, int], ...] = ()
     needs: tuple[Need, ...] = ()
     chosen: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
@@ -162,10 +171,10 @@ def _is_older_vector(code: bytes) -> bool:
 def _decode_x86(decoder: Any, code: bytes, address: int, since: int = 0, cut: bool = True) -> _Code:
     """Disassemble a function; what comes before `since` only leads up to it."""
     found = _Code(bytes=len(code))
-    # Of what was cut off in the middle of an instruction the rest is none.
-    whole = address + len(code) - (15 if cut else 0)
+    # What was cut off within an instruction is none, nor what fills the room up to the next section.
+    whole = address + (len(code) - 15 if cut else len(code.rstrip(b"\0")))
     for place, instruction, mnemonic in x86_instructions(decoder, code, address):
-        if place < since:
+        if place + len(instruction) <= since:
             continue
         if mnemonic == ODD:
             found.odd += place < whole
@@ -210,7 +219,6 @@ class _Reader:
         self.functions = Functions(elf)
         self.decoder = x86_decoder() if elf.machine == "x86_64" else None
         self.needs: Counter[str] = Counter()
-        self.sampled: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.firm: set[str] = set()
         self.counted: set[int] = set()
@@ -320,6 +328,7 @@ def read_cpu(elf: Elf, name: str) -> CpuFacts:
     functions = reader.functions
     totals: Counter[str] = Counter()
     chosen: Counter[str] = Counter()
+    users: Counter[str] = Counter()
     step = max(1, len(functions) // MOST_SAMPLED)
     for number in range(0, len(functions), step):
         code = reader.decode(number)
@@ -328,7 +337,7 @@ def read_cpu(elf: Elf, name: str) -> CpuFacts:
         if unasked:
             totals.update(judged=1, vector=code.vector, older=code.vector and not code.newer)
             reader.count(number, code)
-            reader.sampled.update(code.features.keys())
+            users.update({family for family, of in _FAMILIES.items() if of & code.features.keys()})
         else:
             totals["unnamed"] += unasked is None
             chosen.update(code.features.keys())
@@ -338,8 +347,9 @@ def read_cpu(elf: Elf, name: str) -> CpuFacts:
     return CpuFacts(
         asks=reader.asks,
         functions=len(functions),
+        users=tuple(sorted(users.items())),
         needs=tuple(
-            Need(name, count, reader.sampled[name], reader.examples[name], name not in reader.firm)
+            Need(name, count, reader.examples[name], name not in reader.firm)
             for name, count in sorted(reader.needs.items())
         ),
         chosen=tuple(sorted(chosen)),
@@ -361,8 +371,8 @@ def _options(elf: Elf) -> tuple[str, ...]:
 # At least so much of the functions that work on vectors or floating point has to be as the flags make it: in
 # encodings that came with AVX; and with the set's characteristic instructions. What stays behind is code that
 # others compiled or wrote, and the host code of nvcc.
-_LEAST_NEWER = 0.5
-_LEAST_CHARACTERISTIC = 0.005
+_LEAST_NEWER = 0.75
+_LEAST_CHARACTERISTIC = 0.002
 # A sample with fewer such functions says nothing about the rest.
 _FEW = 12
 # Of what is disassembled, at most so much may begin no instruction.
@@ -520,9 +530,9 @@ def _check_use(libraries: Sequence["LibraryFacts"], cpu: Cpu) -> Finding:
         if x86 and not facts.host and facts.vector >= _FEW and newer < facts.vector * _LEAST_NEWER:
             share = f"{facts.older} of {facts.vector} functions that could use it are encoded as before AVX"
             return wrong(check, wanted, "avx" if newer else "the platform's own", library.name, share)
-    users = sum(n.sampled for library in libraries for n in library.cpu.needs if n.feature == wanted)
+    users = sum(dict(library.cpu.users).get(wanted, 0) for library in libraries)
     judged = sum(library.cpu.judged for library in libraries)
-    text = f"{users} of {judged} functions have {wanted}"
+    text = f"{users} of {judged} functions use it"
     row = ok if users >= max(1, judged * _LEAST_CHARACTERISTIC) else wrong
     features = sorted({need.feature for library in libraries for need in library.cpu.needs})
     return row(check, wanted, features or "the platform's own", "", text)
