@@ -184,6 +184,18 @@ def test_what_is_no_instruction_ends_nothing() -> None:
     assert x86_features(found[2][1]) == {"avx512f"}
 
 
+@pytest.mark.parametrize(
+    "code", ["62f57c4858842400000010", "62f1744858c1", "c4e27b5e8424000000010c", "8fe97887c1", "f30f38d80424"]
+)
+def test_cut_off_anywhere(code: str) -> None:
+    """Those whose length Capstone does not know, among them."""
+    whole = bytes.fromhex(code)
+    for end in range(1, len(whole) + 1):
+        found = list(x86_instructions(DECODER, whole[:end], 0))
+        assert b"".join(instruction for _, instruction, _ in found) == whole[:end]
+    assert x86_features(whole)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes(code: bytes) -> None:
     end = 0

@@ -250,6 +250,8 @@ def _length(code: bytes) -> int | None:
         return None
     if (start == size and head[0] in b"\xc4\xc5\x62") or (head[0] == 0x8F and head[1] & 31 >= 8):
         at = {0xC5: 2, 0x62: 4}.get(head[0], 3)
+        if len(head) <= at:
+            return None
         map_ = 1 if head[0] == 0xC5 else head[1] & (7 if head[0] == 0x62 else 31)
         immediate = 4 if map_ == 10 else map_ in (3, 8) or (map_ == 1 and head[at] in _IMMEDIATE)
     elif head[0] == 0x0F and head[1] in b"\x38\x3a":

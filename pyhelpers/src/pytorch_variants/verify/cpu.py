@@ -435,8 +435,8 @@ def check_cpu(libraries: Sequence["LibraryFacts"], variant: Variant, origin: Ori
         yield wrong("instructions", f"code for {cpu.name}", "no function to look at")
         return
     if all(row.status != "wrong" for row in rows):
-        needs = sorted({need.feature for library in judged for need in library.cpu.needs})
-        yield ok("instructions", f"none beyond {cpu.name}", needs, _extent(judged))
+        needs = sorted({n.feature for library in judged for n in library.cpu.needs if not n.leaked})
+        yield ok("instructions", f"none beyond {cpu.name}", needs, _extent(judged, _is_x86(cpu)))
     yield from _check_unjudged(libraries, judged)
     if origin is Origin.SOURCE:
         mine = [library for library in judged if library.role == "torch"]
@@ -444,12 +444,15 @@ def check_cpu(libraries: Sequence["LibraryFacts"], variant: Variant, origin: Ori
         yield _check_use(mine, cpu)
 
 
-def _extent(libraries: Sequence["LibraryFacts"]) -> str:
+def _is_x86(cpu: Cpu) -> bool:
+    return "x86_64-linux" in cpu.platforms
+
+
+def _extent(libraries: Sequence["LibraryFacts"], x86: bool) -> str:
     functions, sampled = (sum(getattr(lib.cpu, key) for lib in libraries) for key in ("functions", "sampled"))
-    return (
-        f"{len(libraries)} libraries: {functions} functions searched for instructions of the later sets, "
-        f"{sampled} of them disassembled"
-    )
+    # Arm's words are not searched: what later sets add is everywhere among them.
+    searched = " searched for instructions of the later sets" if x86 else ""
+    return f"{len(libraries)} libraries: {functions} functions{searched}, {sampled} of them disassembled"
 
 
 def _check_unjudged(
@@ -523,7 +526,7 @@ def _is_plain(line: str, cpu: Cpu) -> bool:
 def _check_use(libraries: Sequence["LibraryFacts"], cpu: Cpu) -> Finding:
     """That plain code makes use of the set: not somewhere, but as widely as compilers do."""
     check, wanted = "instruction set in use", characteristic(cpu.cpuinfo)
-    x86 = "x86_64-linux" in cpu.platforms
+    x86 = _is_x86(cpu)
     for library in libraries:
         facts = library.cpu
         newer = facts.vector - facts.older
