@@ -16,10 +16,9 @@ with atheris.instrument_imports():
     from pytorch_variants.binary import elf, fatbin
     from pytorch_variants.binary import instructions as isa
     from pytorch_variants.binary import registration as kernels
+    from pytorch_variants.verify import cpu
 
-import capstone
-
-DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+DECODER = isa.x86_decoder()
 MOST = 1 << 16
 
 
@@ -39,6 +38,7 @@ def read_all(data: bytes) -> None:
         lambda: fatbin.read_wrappers(parsed),
         lambda: list(fatbin.find_elsewhere(parsed)),
         lambda: kernels.linked_containers(parsed, "libtorch_cuda.so"),
+        lambda: cpu.read_cpu(parsed, "libtorch_cuda.so"),
     )
     for read in readers:
         try:
@@ -54,8 +54,8 @@ def read_code(data: bytes) -> None:
         assert address == end
         assert instruction
         end += len(instruction)
-        isa.x86_feature(instruction)
-    assert end <= len(data)
+        isa.x86_features(instruction)
+    assert end == len(data)
     list(isa.arm_features(data))
 
 
