@@ -399,7 +399,8 @@ def right_companion_for_several_releases(wrong: Sabotage) -> None:
     for release in (58, 59, 60):
         stub = package / f"libavutil.so.{release}"
         c_library(stub, "int x;", f"-Wl,-soname,{stub.name}")
-        c_library(package / f"core{release}.so", "int y;", *link, "-Wl,--allow-shlib-undefined", str(stub))
+        foreign = (f"-L{package}", f"-l:{stub.name}")
+        c_library(package / f"core{release}.so", "int y;", *link, "-Wl,--allow-shlib-undefined", *foreign)
         stub.unlink()
     tries = """
 import ctypes, pathlib
