@@ -412,7 +412,7 @@ for release in (58, 59, 60):
         problems.append(str(error))
 raise RuntimeError("Could not load any:\\n" + "\\n".join(problems))
 """
-    (package / "__init__.py").write_text(tries.replace("\\\\n", "\\n"))
+    (package / "__init__.py").write_text(tries)
 
 
 def companion_that_does_not_load(wrong: Sabotage) -> None:
