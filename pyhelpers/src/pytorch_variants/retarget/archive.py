@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from pytorch_variants.binary.elf import open_regular
@@ -136,8 +136,15 @@ class Writer:
         self._end(new)
         return digest.digest()
 
-    def close(self) -> None:
-        """Write the archive's directory."""
+    def __enter__(self) -> Self:
+        """The archive is closed where the block ends well."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the archive's directory, or leave the file as it is."""
+        if kind:
+            # ZipFile writes it whenever it is deleted, and complains that its file is closed by then.
+            self._archive.fp = None
         self._archive.close()
 
 

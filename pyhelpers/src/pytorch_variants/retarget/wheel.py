@@ -266,7 +266,6 @@ def _write(
     # Last, as the format asks for: it has the hashes of all others.
     record = rewritten(_read_text(archive, names.record, MOST_RECORD), rows, names.paths).encode()
     writer.add(info, new, _bytes_reader(record), len(record))
-    writer.close()
 
 
 def retarget_wheel(
@@ -321,8 +320,12 @@ def retarget_wheel(
                     progress(done, max(total, done))
 
             before = source.stat()
-            with replacing(target, before.st_mode) as file, open(file, "w+b", closefd=False) as out:
-                _write(archive, names, plans, Writer(out, pool, 2 * workers, count))
+            with (
+                replacing(target, before.st_mode) as file,
+                open(file, "w+b", closefd=False) as out,
+                Writer(out, pool, 2 * workers, count) as writer,
+            ):
+                _write(archive, names, plans, writer)
             if in_place and not target.samefile(source):
                 source.unlink()
     except UserError as error:
