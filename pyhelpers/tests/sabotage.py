@@ -11,7 +11,7 @@ from pathlib import Path
 
 from binaries import c_library, cuda_library, nvcc_library, nvcc_objects, tool
 
-from pytorch_variants.binary.elf import Elf
+from pytorch_variants.binary.elf import Elf, find_all
 from pytorch_variants.retarget.library import retarget_file
 
 MAIN, LINALG, NVSHMEM = "libtorch_cuda.so", "libtorch_cuda_linalg.so", "libtorch_nvshmem.so"
@@ -154,7 +154,9 @@ def section_past_the_file(wrong: Sabotage) -> None:
 
 
 def code_in_an_odd_section(wrong: Sabotage) -> None:
-    wrong.patch(NVSHMEM, lambda elf: (elf.find(b"\0.nv_fatbin\0", 0, len(elf.data)) + 1, b".my_fatbin"))
+    wrong.patch(
+        NVSHMEM, lambda elf: next(find_all(elf.data, b"\0.nv_fatbin\0", 0, len(elf.data)) + 1, b".my_fatbin")
+    )
 
 
 def truncated(wrong: Sabotage) -> None:
@@ -198,7 +200,7 @@ def lying_flags(wrong: Sabotage) -> None:
     def change(elf: Elf) -> tuple[int, bytes]:
         found = elf.section(".rodata")
         assert found
-        return elf.find(b"sm_90\0", found.offset, found.offset + found.size), b"sm_80"
+        return next(find_all(elf.data, b"sm_90\0", found.offset, found.offset + found.size)), b"sm_80"
 
     wrong.patch("libtorch_python.so", change)
 

@@ -31,8 +31,8 @@ def cubin(arch: str) -> bytes:
     target = scratch() / f"inspected{arch}.cubin"
     if not target.exists():
         cuda_library("many")
-        command = [tool("nvcc"), "-cubin", f"-arch=sm_{arch}", "-o", target, scratch() / "kernels.cu"]
-        subprocess.run(command, check=True)
+        options = ("-cubin", f"-arch=sm_{arch}", "-o", target, scratch() / "kernels.cu")
+        subprocess.run([tool("nvcc"), *options], check=True)
     return target.read_bytes()
 
 
@@ -182,8 +182,8 @@ def test_gpu_code_by_itself(tmp_path: Path) -> None:
     ptx = b"//\n.version 8.0\n.target sm_90a\n.address_size 64\n"
     (tmp_path / "a.ptx").write_bytes(ptx)
     assert summary(inspect_path(tmp_path / "a.ptx")) == {"a.ptx": ("PTX_90a",)}
-    command = [tool("nvcc"), "-fatbin", "-gencode=arch=compute_80,code=[sm_80,compute_80]"]
-    subprocess.run([*command, "-o", tmp_path / "a.fatbin", scratch() / "kernels.cu"], check=True)
+    options = ("-fatbin", "-gencode=arch=compute_80,code=[sm_80,compute_80]", "-o", tmp_path / "a.fatbin")
+    subprocess.run([tool("nvcc"), *options, scratch() / "kernels.cu"], check=True)
     assert summary(inspect_path(tmp_path / "a.fatbin")) == {"a.fatbin": ("sm_80", "PTX_80")}
 
 

@@ -55,8 +55,8 @@ def make_wheel(
     (root / name / "version.py").write_text(f"__version__ = '{version}+cu128'\ncuda = '12.8'\n")
     shutil.copy(cuda_library("many"), lib / f"lib{name}_cuda.so")
     shutil.copy(cuda_library("many"), lib / "libcudart-1a2b.so.12")
-    for path, library in extra.items():
-        shutil.copy(library, root / name / path)
+    for place, library in extra.items():
+        shutil.copy(library, root / name / place)
     # Longer than one block of the compression, and not compressible.
     (lib / "data.bin").write_bytes(random.Random(1).randbytes(BLOCK + 999))
     if name == "torch":

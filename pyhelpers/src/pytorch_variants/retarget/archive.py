@@ -155,5 +155,9 @@ def check_kinds(archive: ZipFile) -> None:
         if info.filename in names:
             raise UserError(f"{archive.filename}: two entries are named {info.filename}")
         names.add(info.filename)
+        end = info.header_offset + info.compress_size
+        stored = info.compress_type == ZIP_STORED
+        if end > archive.start_dir or (stored and info.file_size != info.compress_size):
+            raise UserError(f"{archive.filename}: {info.filename} has not the size that the archive says")
         if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise UserError(f"{archive.filename}: {info.filename} is encrypted or in a rare compression")
