@@ -68,9 +68,10 @@ class Distribution:
 
 def _read(path: Path, most: int) -> str:
     try:
+        # What is no file could keep whoever opens it waiting.
+        if not path.is_file():
+            return ""
         with path.open("rb") as file:
-            if not path.is_file():
-                return ""
             return file.read(most).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -3,16 +3,17 @@
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from signal import SIGKILL, Signals
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISREG
 from typing import Any, Literal
 
 from pytorch_variants.errors import UserError
@@ -39,16 +40,19 @@ _NOT_INHERITED = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTH
 
 
 @dataclass(frozen=True)
+class Interpreter:
+    """A Python, and the directory that it is given to look for packages in, if they are not its own."""
+
+    path: Path
+    packages: Path | None = None
+
+
+@dataclass(frozen=True)
 class Environment:
-    """A directory with bin/python; `torches` are the torch packages of its Pythons, one if all is well."""
+    """Where torch is; `torches` are the torch packages of its Pythons, one if all is well."""
 
-    root: Path
+    python: Interpreter
     torches: tuple[Path, ...]
-
-    @property
-    def python(self) -> Path:
-        """The interpreter."""
-        return self.root / "bin" / "python"
 
     @property
     def torch(self) -> Path:
@@ -61,39 +65,143 @@ class Environment:
         return self.torch.parent
 
 
+_WHERE = """
+import importlib.util, os, sys
+spec = importlib.util.find_spec("torch")
+places = list(spec.submodule_search_locations or ()) if spec else []
+os.write(int(sys.argv[1]), "\\0".join(places).encode())
+"""
+
+
+def find_interpreter(root: Path) -> Interpreter:
+    """The Python of an environment, or for a directory of packages one that they are made for.
+
+    Raises UserError where there is none.
+    """
+    for name in ("python", "python3"):
+        if os.path.lexists(path := root / "bin" / name):
+            return Interpreter(path)
+    for extension in sorted(root.glob("torch/_C.cpython-*.so")):
+        digits = extension.name.split("-")[1]
+        name = f"python{digits[0]}.{digits[1:]}"
+        if found := shutil.which(name):
+            return Interpreter(Path(found), root.absolute())
+        raise UserError(f"{root}: its packages are for {name}, which is not on PATH; install it")
+    raise UserError(f"{root}: no bin/python in it; name an environment, as in result")
+
+
+def _ask_where(python: Interpreter) -> list[Path]:
+    """Where a Python would import torch from, which it does not do here."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as answer:
+        try:
+            command = [str(python.path), "-s", "-B", "-c", _WHERE, str(writing)]
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_inherited(python),
+                pass_fds=[writing],
+                check=False,
+                timeout=_GRACE * 10,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return []
+        finally:
+            os.close(writing)
+        os.set_blocking(reading, False)
+        said = answer.read() or b""
+    return [Path(os.fsdecode(place)) for place in said.split(b"\0") if place]
+
+
 def find_environment(root: Path) -> Environment:
-    """Find torch in an environment: a link like result, or a venv. Raises UserError where there is none."""
-    torches = tuple(sorted(root.glob("lib/python3*/site-packages/torch")))
+    """Find torch in an environment: a link like result, a venv, or a directory that pip has filled.
+
+    Raises UserError where there is none.
+    """
+    if (root / "torch" / "__init__.py").is_file():
+        return Environment(find_interpreter(root), (root.absolute() / "torch",))
+    places = [*root.glob("lib/python3*/site-packages/torch"), *root.glob("lib/python3*/dist-packages/torch")]
+    torches = tuple(sorted(places))
+    if not torches and os.path.lexists(root / "bin"):
+        # One that takes torch from elsewhere: the system's packages, a .pth file.
+        torches = tuple(_ask_where(find_interpreter(root)))
     if not torches:
         raise UserError(
             f"{root}: no torch package below lib/python3*/site-packages; name the environment, as in result"
         )
-    return Environment(root, torches)
+    return Environment(find_interpreter(root), torches)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies below a directory: ELF files by their content, and what could not be looked at."""
+    """What lies below a directory: ELF files by their content, and what could not be looked at.
+
+    `python` are the files that are Python by their names, which is what Python goes by.
+    """
 
     elf: tuple[Path, ...]
     problems: tuple[tuple[Path, str], ...]
+    python: tuple[Path, ...] = ()
 
 
 def _named_as_a_library(name: str) -> bool:
     return name.endswith(".so") or ".so." in name
 
 
-def _problem(path: Path) -> str | None:
+def _problem(path: str, name: str) -> str | None:
     """None for an ELF file, "" for another, else what is wrong with it."""
     try:
-        if not S_ISREG(path.stat().st_mode):
-            return "neither a file nor a directory"
-        with path.open("rb") as file:
-            if file.read(4) == b"\x7fELF":
+        # There are tens of thousands of files: no more than these calls for each. Some FIFO or device could
+        # keep whoever opens it waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not S_ISREG(os.fstat(descriptor).st_mode):
+                return "neither a file nor a directory"
+            if os.read(descriptor, 4) == b"\x7fELF":
                 return None
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return error.strerror or str(error)
-    return "not an ELF file" if _named_as_a_library(path.name) else ""
+    return "not an ELF file" if _named_as_a_library(name) else ""
+
+
+def _walk(directory: Path) -> tuple[list[os.DirEntry[str]], list[tuple[str, str]]]:
+    files: list[os.DirEntry[str]] = []
+    problems: list[tuple[str, str]] = []
+    seen: set[tuple[int, int]] = set()
+    with suppress(OSError):
+        seen = {(status.st_dev, status.st_ino) for status in map(os.stat, directory.resolve().parents)}
+    waiting = [str(directory)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            status = os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as entries:
+                found = list(entries)
+        except OSError as error:
+            problems.append((place, error.strerror or str(error)))
+            continue
+        for entry in found:
+            try:
+                # nixpkgs links torch/lib to another output, hence links too.
+                is_directory = entry.is_dir()
+            except OSError:
+                is_directory = False
+            if is_directory:
+                waiting.append(entry.path)
+            else:
+                files.append(entry)
+    return sorted(files, key=lambda entry: entry.path), sorted(problems)
+
+
+def _paths(problems: Iterable[tuple[str, str]]) -> tuple[tuple[Path, str], ...]:
+    return tuple((Path(path), problem) for path, problem in problems)
 
 
 def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str], ...]]:
@@ -101,52 +209,22 @@ def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str]
 
     Each real directory is entered once. Links are followed, unless they lead to what holds the directory.
     """
-    files: list[Path] = []
-    problems: list[tuple[Path, str]] = []
-    seen: set[tuple[int, int]] = set()
-    with suppress(OSError):
-        seen = {(status.st_dev, status.st_ino) for status in map(os.stat, directory.resolve().parents)}
-
-    def enter(place: Path) -> Iterator[Path]:
-        try:
-            status = place.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                return
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(place) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            problems.append((place, error.strerror or str(error)))
-            return
-        for entry in found:
-            path = place / entry.name
-            try:
-                # nixpkgs links torch/lib to another output, hence links too.
-                is_directory = S_ISDIR(entry.stat().st_mode)
-            except OSError:
-                is_directory = False
-            if is_directory:
-                yield path
-            else:
-                files.append(path)
-
-    waiting = [directory]
-    while waiting:
-        waiting += enter(waiting.pop())
-    return tuple(sorted(files)), tuple(sorted(problems))
+    files, problems = _walk(directory)
+    return tuple(Path(entry.path) for entry in files), _paths(problems)
 
 
 def read_tree(directory: Path) -> Tree:
     """Find the ELF files below a directory; see all_files()."""
-    files, problems = all_files(directory)
+    files, problems = _walk(directory)
     elf: list[Path] = []
-    wrong = list(problems)
-    for path in files:
-        if (problem := _problem(path)) is None:
-            elf.append(path)
+    for entry in files:
+        problem = _problem(entry.path, entry.name)
+        if problem is None:
+            elf.append(Path(entry.path))
         elif problem:
-            wrong.append((path, problem))
-    return Tree(tuple(elf), tuple(sorted(wrong)))
+            problems.append((entry.path, problem))
+    python = tuple(Path(entry.path) for entry in files if entry.name.endswith(".py"))
+    return Tree(tuple(elf), _paths(sorted(problems)), python)
 
 
 @dataclass(frozen=True)
@@ -215,18 +293,22 @@ def _listen(process: subprocess.Popen[bytes], answers: int, patience: float) -> 
     return bytes(said), bytes(errors), False
 
 
+def _inherited(python: Interpreter) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {**environment, **({"PYTHONPATH": str(python.packages)} if python.packages else {})}
+
+
 def converse(
-    python: Path, program: Literal["imports", "gpu"], question: dict[str, Any], patience: float
+    python: Interpreter, program: Literal["imports", "gpu"], question: dict[str, Any], patience: float
 ) -> Conversation:
     """Run a program of `pytorch_variants.verify.inside` with a Python of its own.
 
     It and all that it has started is ended when it has given its last message, or after `patience` seconds
     without one. Raises UserError where the Python does not run at all.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     source = str(files("pytorch_variants"))
     reading, writing = os.pipe()
-    command = [str(python), "-s", "-B", "-c", _LAUNCH.format(program), source, str(writing)]
+    command = [str(python.path), "-s", "-B", "-c", _LAUNCH.format(program), source, str(writing)]
     with os.fdopen(reading, "rb"), tempfile.TemporaryFile() as asked:
         asked.write(json.dumps(question).encode())
         asked.seek(0)
@@ -236,12 +318,12 @@ def converse(
                 stdin=asked,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=environment,
+                env=_inherited(python),
                 pass_fds=[writing],
                 start_new_session=True,
             )
         except OSError as error:
-            raise UserError(f"{python}: {error.strerror}; name an environment, as in result") from error
+            raise UserError(f"{python.path}: {error.strerror}; name an environment, as in result") from error
         finally:
             os.close(writing)
         with process:

@@ -66,8 +66,8 @@ class Inspected:
 
     `path` is below what was asked about. `owner` is "NVIDIA" or nothing. `architectures` has sm_90a, `ptx`
     PTX_90, `other` what is for the device linker alone. `gpus` are those of the hardware table that run all
-    of it, with or without PTX. `cpu` has the instruction sets beyond the machine's first that a sample of its
-    code needs. `problem` is a line.
+    of it, with or without PTX. `cpu` has the instruction sets that its code needs, and `cpu_chosen` those that it
+    uses where it finds them at run time. `problem` is a line.
     """
 
     path: str
@@ -81,6 +81,7 @@ class Inspected:
     other: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     cpu: tuple[str, ...] = ()
+    cpu_chosen: tuple[str, ...] = ()
     asked: tuple[Answer, ...] = ()
     problem: str = ""
 
@@ -378,7 +379,8 @@ def _inspected(item: _Item, facts: _Facts, asked: Sequence[Gpu]) -> Inspected:
         ptx=code_names(code for code in codes if code.kind == "ptx"),
         other=code_names([*rest, *(code for code in codes if code.kind in ("lto", "object"))]),
         gpus=_running(loadable),
-        cpu=tuple(name for name, _ in facts.cpu.features),
+        cpu=tuple(need.feature for need in facts.cpu.needs),
+        cpu_chosen=facts.cpu.chosen,
         asked=tuple(answer(gpu, loadable) for gpu in asked),
         problem=problem,
     )

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from pytorch_variants.binary.elf import (
     DT_RUNPATH,
     PT_LOAD,
-    SHF_ALLOC,
-    SHF_EXECINSTR,
     SHT_DYNSYM,
     SHT_PROGBITS,
     Elf,
@@ -33,9 +31,9 @@ _DRIVER = frozenset({"libcuda.so.1", "libnvidia-ml.so.1", "libnvcuvid.so.1"})
 _CUDA = ("libcudart.", "libnvrtc.so", "libnvJitLink.so")
 _TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
 # What dlopen is given stands as a text of its own among a library's constants.
-_TEXT = re.compile(
-    rb"(?<=\0)lib[A-Za-z0-9_+-]{1,60}(?:\.[A-Za-z0-9_+-]{1,20})*\.so(?:\.[0-9]{1,9}){0,4}(?=\0)"
-)
+_TEXT = re.compile(rb"(?:^|\0)(lib[A-Za-z0-9_.+-]{1,80}\.so(?:\.[0-9]{1,9}){0,4})\0")
+_CONSTANTS = (".rodata", ".data", ".lrodata", ".ldata")
+_BLOCK, _LONGEST = 1 << 22, 128
 # PyTorch, cuDNN and NVRTC do not work without their parts. What others open by name they can do without:
 # libraries of MKL, of network cards, of other graphics interfaces.
 _PARTS = re.compile(r"lib(torch|c10|caffe2|cudnn|nvrtc)([._-]|$)")
@@ -59,20 +57,31 @@ class LinkFacts:
     opens: tuple[str, ...] = ()
 
 
+def _texts(data: memoryview, start: int, end: int) -> Iterator[str]:
+    """The names of libraries that stand between two places of a file."""
+    while start < end:
+        block = bytes(data[max(0, start - _LONGEST) : min(start + _BLOCK, end)])
+        start += _BLOCK
+        place = block.find(b".so")
+        while place >= 0:
+            # One search for the few that could be the end of a name, and not one from every letter.
+            first = block.rfind(b"\0", max(0, place - _LONGEST), place)
+            if match := _TEXT.match(block, max(0, first)):
+                yield match[1].decode()
+            place = block.find(b".so", place + 1)
+
+
 def _opens(elf: Elf) -> Iterator[str]:
     symbols = elf.symbols(SHT_DYNSYM)
     if not any(symbol.name in ("dlopen", "dlmopen") for symbol in symbols if not symbol.section):
         return
-    # GPU code is no text; the whole segment it lies in would be gone through for nothing.
     parts = [
         (section.offset, section.size)
         for section in elf.sections
-        if section.type == SHT_PROGBITS and section.flags & SHF_ALLOC and not section.flags & SHF_EXECINSTR
-        if not section.name.startswith((".nv", "__nv", ".eh_frame", ".gcc_except"))
-    ] or [(s.offset, s.file_size) for s in elf.segments if s.type == PT_LOAD]
+        if section.type == SHT_PROGBITS and section.name.startswith(_CONSTANTS)
+    ] or [(segment.offset, segment.file_size) for segment in elf.segments if segment.type == PT_LOAD]
     for offset, size in parts:
-        for match in _TEXT.finditer(elf.data[max(0, offset - 1) : offset + size]):
-            yield match[0].decode()
+        yield from _texts(elf.data, offset, offset + size)
 
 
 def read_link(elf: Elf) -> LinkFacts:
@@ -129,8 +138,9 @@ class Linkage:
 
     @property
     def opened(self) -> tuple[str, ...]:
-        """The files that have to load, although nothing needs them: parts that are opened by name."""
-        return tuple(sorted({str(part.path) for part in self.parts if part.path}))
+        """The files that have to load: torch's own libraries, and parts that are opened by name."""
+        own = {str(item.path) for item in self.torch if ".so" in item.path.name}
+        return tuple(sorted(own | {str(part.path) for part in self.parts if part.path}))
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -320,25 +330,29 @@ def check_linkage(
 
 
 def check_parts(linkage: Linkage, failed: Mapping[str, str] | None) -> Iterator[Finding]:
-    """What is opened by name is there and loads; `failed` has what does not, None if nobody could try."""
-    expected, problems = "there, and loads", False
+    """What is opened by name is there, and it loads, as torch's own libraries do.
+
+    `failed` has what does not load, None if nobody could try.
+    """
+    expected = "there, and loads"
     for part in linkage.parts:
-        error = (failed or {}).get(str(part.path), "")
         if part.path is None:
-            problems = True
             yield wrong("opened by name", expected, f"no {part.name}", f"{part.user.name} opens it")
-        elif any(name in error for name in _DRIVER):
+    users = {str(part.path): f"{part.user.name} opens it" for part in linkage.parts}
+    bad = 0
+    for path, error in sorted((failed or {}).items()):
+        name, where = Path(path).name, users.get(path, path)
+        if any(driver in error for driver in _DRIVER):
             detail = f"not loaded here, where there is no driver: {error}"
-            yield note("opened by name", expected, part.path.name, f"{part.user.name} opens it", detail)
-        elif error:
-            problems = True
-            yield wrong("opened by name", expected, part.path.name, f"{part.user.name} opens it", error)
-    if linkage.parts and not problems:
-        names = [part.path.name for part in linkage.parts if part.path]
-        if failed is None:
-            yield note("opened by name", expected, names, detail="there; nobody could try to load it")
+            yield note("loads", "loads", name, where, detail)
         else:
-            yield ok("opened by name", expected, names)
+            bad += 1
+            yield wrong("loads", "loads", name, where, error)
+    names = sorted({part.path.name for part in linkage.parts if part.path})
+    if failed is None:
+        yield note("opened by name", expected, names, detail="nobody could try to load it")
+    elif names and not bad and all(part.path for part in linkage.parts):
+        yield ok("opened by name", expected, names, f"{len(linkage.opened)} libraries load")
 
 
 def check_one_torch(

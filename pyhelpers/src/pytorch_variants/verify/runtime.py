@@ -15,7 +15,7 @@ from pytorch_variants.findings import (
     wrong,
 )
 from pytorch_variants.names.variant import Variant
-from pytorch_variants.verify.environment import converse
+from pytorch_variants.verify.environment import converse, find_interpreter
 
 # Inductor's first compilation is the longest part of it.
 _PATIENCE = 1200.0
@@ -66,7 +66,7 @@ def verify_runtime(environment: Path, variant: Variant, origin: Origin) -> Repor
     device = "cuda" if variant.gpus else "cpu"
     capabilities = [gpu.capability for gpu in variant.gpus]
     question = {"device": device, "capabilities": capabilities}
-    said = converse(environment / "bin" / "python", "gpu", question, _PATIENCE)
+    said = converse(find_interpreter(environment), "gpu", question, _PATIENCE)
     answer = said.facts
     if said.end:
         findings = [wrong("runs", "to its end", (), detail=said.end)]

@@ -147,7 +147,8 @@ class _Files:
 
 def _markers(environment: Environment) -> dict[str, str]:
     """What markers of requirements may ask about: the machine, and the environment's Python."""
-    version = environment.packages.parent.name.removeprefix("python")
+    parent = environment.packages.parent.name
+    version = (environment.python.path if environment.python.packages else Path(parent)).name[6:]
     found = {key: str(value) for key, value in default_environment().items()}
     if version.count(".") == 1:
         found |= {"python_version": version, "python_full_version": f"{version}.0"}
@@ -193,8 +194,7 @@ class _Owners:
 def _read_all(owners: _Owners, tree: Tree, pool: ProcessPoolExecutor) -> tuple[list[LibraryFacts], Linkage]:
     """Read what is torch's or built on it, and then what that needs."""
     candidates = [owners.candidate(path) for path in tree.elf]
-    # NVIDIA's are read when something needs them.
-    libraries = list(read_libraries([c for c in candidates if c.role != "nvidia"], pool))
+    libraries = list(read_libraries(candidates, pool))
     linked = {facts.package for facts in libraries if facts.role == "other" and needs_torch(facts.link)}
     again = [c for c in candidates if c.role == "other" and c.package in linked]
     libraries = [facts for facts in libraries if facts.package not in linked or facts.role != "other"]
@@ -221,11 +221,10 @@ def _read_wholeness(owners: _Owners, tree: Tree, libraries: Sequence[LibraryFact
             if facts.role == "companion":
                 full.add(owner.name)
     known = {row.path for found in owners.distributions.all for row in found.rows or ()}
-    elf = frozenset(tree.elf)
     site = owners.environment.packages
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return [
-            read_wholeness(site, found, known, elf, threads, hash_all=name in full)
+            read_wholeness(site, found, known, tree, threads, hash_all=name in full)
             for name, found in sorted(wanted.items())
         ]
 

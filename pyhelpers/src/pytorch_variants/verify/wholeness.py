@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytorch_variants.findings import Finding, Origin, note, ok, wrong
 from pytorch_variants.verify.distributions import Distribution, Row
+from pytorch_variants.verify.environment import Tree
 
 # What Python runs or the loader maps. Anything else of a package may be left out of an image, or edited.
 _PYTHON = (".py", ".pth")
@@ -76,8 +77,9 @@ def _look(site: Path, distribution: Distribution, elf: Collection[Path], hash_al
     tally = _Tally()
     for row in distribution.rows or ():
         parts = row.path.split("/")
-        # Scripts lie where pip found a place for them; byte code is made anew, and nobody has its hash.
-        if row.path.startswith("/") or ".." in parts or not row.digest or row.path.endswith(".pyc"):
+        # Scripts lie where pip found a place for them; byte code is made anew, and nobody has its hash. What
+        # the installer itself writes has none either.
+        if row.path.startswith("/") or ".." in parts or row.path.endswith((".pyc", ".dist-info/RECORD")):
             continue
         path = site / row.path
         library = _is_library(row, elf, path)
@@ -97,25 +99,18 @@ def _look(site: Path, distribution: Distribution, elf: Collection[Path], hash_al
             # At least as many bytes as a library has headers; an empty one is none.
             changed = tally.changed if library and status.st_size else kind
             changed.append(f"{row.path}: {status.st_size} bytes, {row.size[:20]} were installed")
-        elif code and hash_all:
+        elif code and hash_all and row.digest:
             tally.to_hash.append((path, row))
         elif code:
             tally.left += status.st_size
     return tally
 
 
-def _unlisted(
-    site: Path, distribution: Distribution, known: Collection[str], elf: Collection[Path]
-) -> list[str]:
+def _unlisted(site: Path, distribution: Distribution, known: Collection[str], tree: Tree) -> list[str]:
     """Code below the distribution's own packages that no RECORD has."""
-    found = [path.relative_to(site).as_posix() for path in elf if path.is_relative_to(site)]
+    files = (path for path in (*tree.elf, *tree.python) if path.is_relative_to(site))
     names = distribution.top_level
-    places = [site / name for name in sorted(names) if (site / name).is_dir() and not name.endswith("-info")]
-    for place in places:
-        for directory, _, files in os.walk(place):
-            below = Path(directory).relative_to(site).as_posix()
-            found += [f"{below}/{name}" for name in files if name.endswith(".py")]
-    mine = {name for name in found if name.split("/")[0] in names}
+    mine = {name.as_posix() for path in files if (name := path.relative_to(site)).parts[0] in names}
     return sorted(mine - set(known))
 
 
@@ -123,7 +118,7 @@ def read_wholeness(
     site: Path,
     distribution: Distribution,
     known: Collection[str],
-    elf: Collection[Path],
+    tree: Tree,
     pool: Executor,
     *,
     hash_all: bool,
@@ -132,6 +127,7 @@ def read_wholeness(
 
     With `hash_all` the content of all code is compared, else only sizes are. `pool` has threads.
     """
+    elf = frozenset(tree.elf)
     tally = _look(site, distribution, elf, hash_all)
     largest = sorted(tally.to_hash, key=lambda job: -int(job[1].size or 0) if job[1].size.isdecimal() else 0)
     for (path, row), problem in zip(largest, pool.map(_differs, largest, chunksize=64), strict=True):
@@ -142,7 +138,7 @@ def read_wholeness(
         code=tuple(tally.code),
         changed=tuple(tally.changed),
         rest=tuple(tally.rest),
-        unlisted=tuple(_unlisted(site, distribution, known, elf)) if hash_all else (),
+        unlisted=tuple(_unlisted(site, distribution, known, tree)) if hash_all else (),
         hashed=len(tally.to_hash),
         sized=tally.sized,
         left=tally.left,
@@ -169,16 +165,22 @@ def check_wholeness(parts: Sequence[Wholeness], origin: Origin) -> Iterator[Find
         if part.distribution.rows is None:
             yield note("RECORD", expected, (), where, "there is no RECORD to hold the files against")
             continue
-        problems = part.code
-        may_change = origin is Origin.SOURCE
-        if not may_change:
-            problems = (*problems, *part.changed, *(f"{path}: of no wheel" for path in part.unlisted))
+        problems, noted = part.code, tuple(f"{path}: not in RECORD" for path in part.unlisted)
+        if origin is Origin.SOURCE:
+            noted = (*part.changed, *noted)
+        else:
+            problems = (*problems, *part.changed)
+            if part.distribution.name == "torch":
+                problems, noted = (*problems, *noted), ()
         if problems:
             yield wrong("RECORD", expected, _some(problems), where)
-        elif may_change and (part.changed or part.unlisted):
-            others = (*part.changed, *(f"{path}: not in RECORD" for path in part.unlisted))
+        if noted:
             yield note(
-                "RECORD", expected, _some(others), where, "libraries are changed after the wheel is made"
+                "RECORD",
+                expected,
+                _some(noted),
+                where,
+                "libraries are changed after the wheel is made" if part.changed else "",
             )
         if not problems:
             right.append(part)

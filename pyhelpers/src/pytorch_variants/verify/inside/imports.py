@@ -14,6 +14,7 @@ what ends this process is the step that no answer came to.
 """
 
 import ctypes
+import functools
 import importlib
 import os
 import platform
@@ -79,11 +80,18 @@ def _loaded() -> list[str]:
     return sorted({line[5] for line in lines if len(line) == 6 and "x" in line[1] and line[5][0] == "/"})
 
 
+@functools.cache
+def _same(place: Path, directory: str) -> bool:
+    try:
+        return place.samefile(directory)
+    except OSError:
+        return False
+
+
 def _inside(place: str, directory: str) -> bool:
-    # A file may be a link out of the directory, and the directory a link itself.
-    real = Path(os.path.realpath(directory))
-    places = (Path(os.path.realpath(place)), Path(os.path.realpath(Path(place).parent)))
-    return any(real in (place, *place.parents) for place in places)
+    # By the path that Python came by: files and directories below may be links to anywhere.
+    path = Path(place)
+    return any(_same(part, directory) for part in (path, *path.parents))
 
 
 def _elsewhere(directory: str, package: str) -> list[str]:
