@@ -71,7 +71,6 @@ def main() -> None:
     def check() -> None:
         rows[:] = check_files(environment, variant, Origin.WHEEL)
 
-    print(f"{len(environment.root.parts) and len(rows)} rows", end="\r")
     print(f"files         {best(check):8.3f} s, {len(rows)} rows")
     print(f"memory        {peak_memory(check) / 1e6:8.0f} MB")
     command = [environment.python, "-s", "-B", "-c", "import torch"]

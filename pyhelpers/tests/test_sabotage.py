@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sabotage as ways
 from conftest import FLAGSHIP
-from sabotage import Sabotage, companion, link_all
+from sabotage import Sabotage, link_all
 
 from pytorch_variants.findings import Origin
 from pytorch_variants.names.variant import parse_name
@@ -67,7 +67,7 @@ CASES = [
     Case(ways.entry_past_its_container, "files", "its container has"),
     Case(ways.unknown_kind_of_entry, "files", "unknown kind 99"),
     Case(ways.section_past_the_file, "files", "past the end of the file"),
-    Case(ways.code_in_an_odd_section, "GPU code", "in .my_fatbin"),
+    Case(ways.code_in_an_odd_section, "GPU code", "sm_80 not in the name"),
     Case(ways.truncated, "files", "past the end of the file"),
     Case(ways.empty, "files", "not an ELF file"),
     Case(ways.not_a_library, "files", "not an ELF file"),
@@ -85,7 +85,7 @@ CASES = [
     Case(ways.cudnn_missing, "linkage", "no libcudnn.so.9", imported=True),
     Case(ways.cudnn_truncated, "files", "past the end of the file", imported=True),
     Case(ways.another_cuda_runtime, "CUDA libraries", "12.8 13.", imported=True),
-    Case(ways.runpath_to_nowhere, "linkage", "no libtorch_cuda.so", imported=True),
+    Case(ways.runpath_to_nowhere, "RECORD", "libtorch_cuda_linalg.so: another content"),
     Case(ways.second_torch_of_another_python, "torch packages", "python3.99", imported=True),
     Case(ways.second_torch_installed_over, "torch packages", "torch-2.9.1", imported=True),
     Case(ways.second_torch_in_a_companion, "torch packages", "torchvision/libc10.so", imported=True),
@@ -96,6 +96,30 @@ CASES = [
         "asks for torch==2.9.1, this is 2.10.0",
         imported=True,
     ),
+    Case(
+        ways.companion_of_another_name_that_asks_for_another,
+        "companion",
+        "asks for torch==2.9.1",
+        imported=True,
+    ),
+    Case(ways.companion_that_exits, "companion", "import torchvision: SystemExit 3", imported=True),
+    Case(
+        ways.companion_that_ends_the_process,
+        "companion",
+        "import torchvision: the process ended itself, exit code 0",
+        imported=True,
+    ),
+    Case(ways.companion_that_brings_another_torch, "companion", "import torchvision: nothing", imported=True),
+    Case(ways.torch_in_front, "torch imported", "other/torch", imported=True),
+    Case(ways.a_changed_python_file, "RECORD", "torch/version.py: another content"),
+    Case(ways.a_part_missing, "RECORD", "libnvrtc-builtins.so.12.8: No such file"),
+    Case(ways.a_part_missing, "opened by name", "no libnvrtc-builtins.so.12.8", imported=True),
+    Case(ways.linalg_missing, "RECORD", "libtorch_cuda_linalg.so: No such file"),
+    Case(ways.linalg_missing_without_a_record, "opened by name", "no libtorch_cuda_linalg.so", imported=True),
+    Case(ways.an_empty_part_of_cudnn, "RECORD", "libcudnn_heuristic.so.9: 0 bytes"),
+    Case(ways.an_empty_part_of_cudnn, "files", "not an ELF file"),
+    Case(ways.a_part_that_does_not_load, "loads", "nobody_has_it", imported=True),
+    Case(ways.a_looping_tree_with_a_fifo, "files", "neither a file nor a directory"),
     Case(ways.companion_that_does_not_load, "companion", "not_in_there", imported=True),
     Case(ways.companion_for_another_gpu, "GPU code", "sm_80", imported=True),
 ]
@@ -134,8 +158,20 @@ def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[st
     record_property("caught by", f"{case.check}: {caught[0].found_text} | {caught[0].where}")
 
 
-def test_without_sabotage_it_passes(sabotage: Sabotage) -> None:
-    companion(sabotage)
+@pytest.mark.parametrize(
+    "make",
+    [
+        ways.right_companion,
+        ways.right_companion_with_a_legacy_extra,
+        ways.right_companion_that_prints_and_forks,
+        ways.right_companion_for_several_releases,
+        ways.without_record,
+    ],
+    ids=lambda make: make.__name__,
+)
+def test_what_is_right_passes(make: Callable[[Sabotage], None], sabotage: Sabotage) -> None:
+    make(sabotage)
     report = verify(sabotage.root, parse_name(FLAGSHIP), Origin.WHEEL)
     assert report.passed, [row for row in report.findings if row.status == "wrong"]
-    assert "companion" in {row.check for row in report.findings}
+    if make is not ways.without_record:
+        assert "companion" in {row.check for row in report.findings}

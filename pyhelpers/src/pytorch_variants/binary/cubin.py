@@ -14,8 +14,11 @@ from pytorch_variants.errors import UserError
 
 ELF_MAGIC = b"\x7fELF"
 PTX_MARK = b".target sm_"
-_PTX_TARGET = re.compile(rb"\.target sm_(\d{2,3})([af]?)\b")
-_PTX_VERSION = re.compile(rb"\.version\s+\d+\.\d+\s")
+# The two come first in PTX, with nothing but comments between them.
+_PTX = re.compile(
+    rb"\.version\s+\d+\.\d+\s(?:\s|//[^\n]*\n|/\*.*?\*/)*\.target sm_(\d{2,3})([af]?)\b", re.DOTALL
+)
+_PTX_TARGET = 32  # bytes of what stands behind .version
 # Bytes within which .version and .target stand, with the comment that nvcc puts in front.
 PTX_HEAD = 4096
 
@@ -23,6 +26,7 @@ _SECOND_ABI = 8  # EI_ABIVERSION, from CUDA 13 on and for sm_100 and later from 
 _FIRST_ACCELERATED, _SECOND_ACCELERATED = 0x800, 0x8
 _EXTENDED = 0xFFFF
 _SHF_EXECINSTR = 4
+_SHT_LOOS = 0x60000000
 # No cubin of PyTorch's, vLLM's or xFormers' comes near. What is larger is looked at in part.
 MOST_UNPACKED = 256 << 20
 _LZ4_RATIO = 255  # LZ4 cannot do better
@@ -74,6 +78,11 @@ def _sections(data: bytes | memoryview) -> memoryview:
     return memoryview(data)[start : start + count * SECTION.size]
 
 
+def _in_the_file(type_: int) -> bool:
+    """Whether a section of this type is bytes of the file; NVIDIA has types of its own for memory alone."""
+    return type_ != SHT_NOBITS and type_ < _SHT_LOOS
+
+
 def cubin_size(data: memoryview) -> int:
     """The bytes of the cubin that these data begin with; 0 if they begin with none."""
     if not is_cubin(data):
@@ -86,7 +95,7 @@ def cubin_size(data: memoryview) -> int:
         return min(size, len(data))
     size = max(size, header[6] + len(table))
     for _, type_, _, _, start, length, _, _, _, _ in SECTION.iter_unpack(table):
-        if type_ != SHT_NOBITS:
+        if _in_the_file(type_):
             size = max(size, start + length)
     return min(size, len(data))
 
@@ -100,7 +109,7 @@ def read_cubin(data: bytes) -> Target:
     used = code = empty = 0
     for _, type_, flags, _, start, size, _, _, _, _ in SECTION.iter_unpack(table):
         used += type_ != 0
-        if type_ == SHT_NOBITS or not size:
+        if not _in_the_file(type_) or not size:
             continue
         if start + size > len(data):
             raise PayloadError("a cubin that is cut off")
@@ -117,25 +126,42 @@ def read_cubin(data: bytes) -> Target:
 
 def read_ptx(data: bytes) -> Target:
     """What PTX text is for. Raises PayloadError on what is none or is cut off."""
-    head = data[:PTX_HEAD]
-    target = _PTX_TARGET.search(head)
-    if not target or not _PTX_VERSION.search(head, 0, target.start()):
+    target = _PTX.search(data[:PTX_HEAD])
+    if not target:
         raise PayloadError("zeros" if data.count(0) == len(data) else "no PTX text")
     return Target("ptx", int(target[1]), target[2].decode())
 
 
-def loose_ptx(data: memoryview, place: int) -> bool:
-    """Whether PTX_MARK at a place in a file belongs to PTX text, and is not one that some code writes."""
-    head = bytes(data[max(0, place - PTX_HEAD) : place])
-    return bool(_PTX_VERSION.search(head) and _PTX_TARGET.match(bytes(data[place : place + 32])))
+def loose_ptx(data: memoryview, place: int) -> Target | None:
+    """What the PTX text is for that has PTX_MARK at a place in a file; None for a text that only has that."""
+    head = bytes(data[max(0, place - PTX_HEAD // 2) : place + _PTX_TARGET])
+    # The last one, which ends at the mark.
+    start = head.rfind(b".version")
+    target = _PTX.match(head, start) if start >= 0 else None
+    return Target("ptx", int(target[1]), target[2].decode()) if target else None
+
+
+def check_size(compression: str, packed: memoryview, size: int) -> None:
+    """Raise PayloadError if packed bytes cannot be so many once they are unpacked, before any are."""
+    if compression == "lz4" and size > _LZ4_RATIO * len(packed) + 64:
+        raise PayloadError(f"{len(packed)} bytes that cannot be {size} once unpacked")
+    if compression == "zstd":
+        import zstandard
+
+        try:
+            # Memory is taken for what a frame says, whatever the limit.
+            said = zstandard.frame_content_size(packed)
+        except zstandard.ZstdError as error:
+            raise PayloadError("damaged: it does not unpack") from error
+        if said not in (-1, size):
+            raise PayloadError(f"{said} bytes once unpacked in place of {size}")
 
 
 def unpack_lz4(packed: memoryview, size: int) -> bytes:
     """Unpack one LZ4 block. Raises PayloadError where that does not give exactly `size` bytes."""
     import lz4.block  # Slow to import, and not where the GPU alone is tested.
 
-    if size > _LZ4_RATIO * len(packed) + 64:
-        raise PayloadError(f"{len(packed)} bytes that cannot be {size} once unpacked")
+    check_size("lz4", packed, size)
     try:
         data: bytes = lz4.block.decompress(packed, uncompressed_size=size)
     except (lz4.block.LZ4BlockError, ValueError) as error:
@@ -149,11 +175,8 @@ def unpack_zstd(packed: memoryview, size: int) -> bytes:
     """Unpack one Zstandard frame. Raises PayloadError where that does not give exactly `size` bytes."""
     import zstandard
 
+    check_size("zstd", packed, size)
     try:
-        # A frame may say its size, and memory is taken for that without a look at the limit.
-        said = zstandard.frame_content_size(packed)
-        if said not in (-1, size):
-            raise PayloadError(f"{said} bytes once unpacked in place of {size}")
         data = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
     except zstandard.ZstdError as error:
         raise PayloadError("damaged: it does not unpack") from error

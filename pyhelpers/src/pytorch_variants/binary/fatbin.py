@@ -22,6 +22,7 @@ from pytorch_variants.binary.cubin import (
     PTX_MARK,
     PayloadError,
     Target,
+    check_size,
     cubin_size,
     cubin_target,
     is_cubin,
@@ -33,7 +34,6 @@ from pytorch_variants.binary.cubin import (
     unpack_zstd,
 )
 from pytorch_variants.binary.elf import (
-    HEADER,
     PF_W,
     PT_LOAD,
     SHT_NOBITS,
@@ -291,8 +291,9 @@ class _Scanner:
         try:
             container = _container(self.data, offset, len(self.data), "the file")
         except FatbinError as error:
-            # A damaged container may be as long as it likes, and so may be one within it.
-            self.wasted += CONTAINER.unpack_from(self.data, offset)[3] // _ENTRY_HEADER
+            # A damaged container has entries without number, and so may have one within it.
+            size = CONTAINER.unpack_from(self.data, offset)[3]
+            self.wasted += size // _ENTRY_HEADER if size < len(self.data) else 1
             if self.wasted > _MOST_WASTED:
                 raise
             self.damage(str(error))
@@ -360,6 +361,7 @@ def scan(elf: Elf) -> Scan:
 
 def _head(packed: memoryview, entry: Entry) -> bytes:
     """The first bytes of a payload, unpacked."""
+    check_size(entry.compression, packed, entry.unpacked_size)
     if entry.compression == "lz4":
         return lz4_head(bytes(packed[: 2 * PTX_HEAD]), PTX_HEAD)
     if entry.compression == "zstd":
@@ -396,11 +398,6 @@ def read_payload(elf: Elf, entry: Entry) -> tuple[Target, bool]:
         data = bytes(packed)
     if entry.kind == "ptx":
         return read_ptx(data), True
-    if not is_cubin(data) and entry.compressed:
-        # nvcc 12 compresses what is for the device linker twice, and says so nowhere.
-        inner = lz4_head(data[:PTX_HEAD], HEADER.size)
-        if is_cubin(inner) and (target := cubin_target(inner)).relocatable:
-            return target, False
     return read_cubin(data), True
 
 

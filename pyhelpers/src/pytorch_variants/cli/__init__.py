@@ -16,6 +16,7 @@ import typer
 
 from pytorch_variants.cli import lock
 from pytorch_variants.cli.detect import detect
+from pytorch_variants.cli.inspect import inspect
 from pytorch_variants.cli.list_variants import list_variants
 from pytorch_variants.cli.lookup import lookup
 from pytorch_variants.cli.output import print_error
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 
 app.add_typer(lock.app, name="lock")
-for command in (lookup, detect, verify, retarget, plan):
+for command in (lookup, detect, inspect, verify, retarget, plan):
     app.command()(command)
 app.command("list")(list_variants)
 

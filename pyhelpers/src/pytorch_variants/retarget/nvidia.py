@@ -1,13 +1,14 @@
 """What is NVIDIA's, which its licence does not allow to change: by the distribution that it comes in.
 
-A distribution says in its METADATA whose it is and on what terms. NVIDIA's libraries that lie inside of another
-distribution, as older wheels of PyTorch bundle them, are known by their names.
+A distribution says in its METADATA whose it is and on what terms. NVIDIA's libraries that lie inside of
+another distribution, as older wheels of PyTorch bundle them, are known by their names.
 """
 
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -84,21 +85,33 @@ def _read(path: Path, most: int) -> bytes:
     return b""
 
 
+def _listed(info: Path) -> Iterator[str]:
+    """The files of an installed distribution; none where its RECORD is damaged."""
+    record = io.StringIO(_read(info / "RECORD", MOST_RECORD).decode("utf-8", "replace"))
+    with suppress(csv.Error):
+        yield from (row[0] for row in csv.reader(record) if row)
+
+
+def _of_nvidia(site: Path) -> Iterator[tuple[Path, Distribution]]:
+    for info in sorted(site.glob("*.dist-info")):
+        distribution = read_distribution(_read(info / "METADATA", MOST_METADATA))
+        if distribution.nvidia:
+            yield info, distribution
+
+
+def nvidia_files(site: Path) -> frozenset[str]:
+    """What NVIDIA's distributions have installed, by paths below site-packages."""
+    return frozenset(name for info, _ in _of_nvidia(site) for name in _listed(info))
+
+
 def installed_by_nvidia(path: Path) -> Distribution | None:
     """NVIDIA's distribution that a file or directory was installed by, None if it is not NVIDIA's."""
     path = path.absolute()
     for site in path.parents:
-        for info in sorted(site.glob("*.dist-info")):
-            distribution = read_distribution(_read(info / "METADATA", MOST_METADATA))
-            if not distribution.nvidia:
-                continue
-            wanted = path.relative_to(site).as_posix()
-            record = io.StringIO(_read(info / "RECORD", MOST_RECORD).decode("utf-8", "replace"))
-            try:
-                if any(row and f"{row[0]}/".startswith(f"{wanted}/") for row in csv.reader(record)):
-                    return distribution
-            except csv.Error:
-                continue
+        wanted = path.relative_to(site).as_posix()
+        for info, distribution in _of_nvidia(site):
+            if any(f"{name}/".startswith(f"{wanted}/") for name in _listed(info)):
+                return distribution
         if site.name in ("site-packages", "dist-packages"):
             break
     return None

@@ -91,6 +91,8 @@ def _unpack(archive: ZipFile, info: ZipInfo, scratch: Path) -> _Unpacked | None:
             while data := source.read(BLOCK):
                 file.write(data)
         file.flush()
+        if file.tell() != info.file_size:
+            raise UserError(f"it has {file.tell()} bytes, and {info.file_size} as the archive says")
         if info.file_size:
             elf = Elf.parse(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
             if library := read_library(Path(info.filename), elf):
@@ -149,7 +151,10 @@ def _read_bytes(archive: ZipFile, name: str, most: int) -> bytes:
         raise UserError(f"no {name} in it") from error
     if size > most:
         raise UserError(f"{name} has {size} bytes; {most} is the most that is read")
-    return archive.read(name)
+    data = archive.read(name)
+    if len(data) != size:
+        raise UserError(f"{name} has {len(data)} bytes, and {size} as the archive says")
+    return data
 
 
 def _read_text(archive: ZipFile, name: str, most: int = MOST_METADATA) -> str:
@@ -159,25 +164,28 @@ def _read_text(archive: ZipFile, name: str, most: int = MOST_METADATA) -> str:
         raise UserError(f"{name} is not UTF-8: the wheel is damaged") from error
 
 
-def _dist_info(archive: ZipFile, wheel: str) -> str:
-    """The name of a wheel's .dist-info directory. Raises UserError on what is no wheel, or is NVIDIA's."""
-    infos = {name.split("/")[0] for name in archive.namelist() if re.match(r"[^/]+-[^/]+\.dist-info/", name)}
-    if len(infos) != 1 or len(wheel.removesuffix(".whl").split("-")) not in (5, 6):
-        raise UserError("a wheel has one .dist-info directory and is named NAME-VERSION-TAGS.whl")
-    info = infos.pop()
-    distribution = read_distribution(_read_bytes(archive, f"{info}/METADATA", MOST_METADATA))
-    if distribution.nvidia:
-        terms = f" ({distribution.licence})" if distribution.licence else ""
-        raise UserError(f"it is {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
-    return info
+_METADATA = re.compile(r"[^/]+-[^/]+\.dist-info/METADATA")
+
+
+def _refuse_nvidia(archive: ZipFile) -> None:
+    for name in archive.namelist():
+        if _METADATA.fullmatch(name):
+            distribution = read_distribution(_read_bytes(archive, name, MOST_METADATA))
+            if distribution.nvidia:
+                terms = f" ({distribution.licence})" if distribution.licence else ""
+                raise UserError(f"it is {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
 
 
 def _rename(archive: ZipFile, wheel: str, keep: frozenset[int], keep_ptx: bool) -> _Names:
     entries = archive.namelist()
-    info, parts = _dist_info(archive, wheel), wheel.removesuffix(".whl").split("-")
+    infos = {name.split("/")[0] for name in entries if re.match(r"[^/]+-[^/]+\.dist-info/", name)}
+    parts = wheel.removesuffix(".whl").split("-")
+    if len(infos) != 1 or len(parts) not in (5, 6):
+        raise UserError("a wheel has one .dist-info directory and is named NAME-VERSION-TAGS.whl")
+    info = infos.pop()
     distribution, old = info.removesuffix(".dist-info").split("-", 1)
     metadata = _read_text(archive, f"{info}/METADATA")
-    if not re.search(r"(?m)^Version: ", metadata):
+    if not re.search(r"(?m)^Version: ", metadata.partition("\n\n")[0]):
         raise UserError(f"{info}/METADATA has no Version: the wheel is damaged")
     version_py = f"{distribution}/version.py"
     code = _read_text(archive, version_py) if version_py in entries else ""
@@ -263,7 +271,6 @@ def _write(
     # Last, as the format asks for: it has the hashes of all others.
     record = rewritten(_read_text(archive, names.record, MOST_RECORD), rows, names.paths).encode()
     writer.add(info, new, _bytes_reader(record), len(record))
-    writer.close()
 
 
 def retarget_wheel(
@@ -289,7 +296,7 @@ def retarget_wheel(
     try:
         with open_archive(source) as archive, ExitStack() as stack:
             check_kinds(archive)
-            _dist_info(archive, source.name)
+            _refuse_nvidia(archive)
             untouched = bundled_among(archive.namelist())
             pool = stack.enter_context(ThreadPoolExecutor(workers))
             found = []
@@ -318,8 +325,12 @@ def retarget_wheel(
                     progress(done, max(total, done))
 
             before = source.stat()
-            with replacing(target, before.st_mode) as file, open(file, "w+b", closefd=False) as out:
-                _write(archive, names, plans, Writer(out, pool, 2 * workers, count))
+            with (
+                replacing(target, before.st_mode) as file,
+                open(file, "w+b", closefd=False) as out,
+                Writer(out, pool, 2 * workers, count) as writer,
+            ):
+                _write(archive, names, plans, writer)
             if in_place and not target.samefile(source):
                 source.unlink()
     except UserError as error:

@@ -9,8 +9,8 @@ from pytorch_variants.verify.gpu import GpuFacts
 from pytorch_variants.verify.linkage import LinkFacts
 
 # Whose it is: torch's; a package's that is built on torch; somebody else's that one of these needs; NVIDIA's,
-# of which the linkage alone is read.
-Role = Literal["torch", "companion", "needed", "nvidia"]
+# of which the linkage alone is read; anybody else's, which has nothing to do with torch.
+Role = Literal["torch", "companion", "needed", "nvidia", "other"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Candidate:
 class LibraryFacts:
     """One ELF file. `error` says in a line why it could not be read; the other facts are empty then.
 
-    `path` is as the loader forms it, with links unresolved; `name` is relative to site-packages where it
-    lies there, as in torch/lib/libc10.so. `machine` is the ELF header's, as in "x86_64".
+    `path` is as the loader forms it, with the links of its directories resolved; `name` is relative to
+    site-packages where it lies there, as in torch/lib/libc10.so. `machine` is the ELF header's: "x86_64".
     """
 
     path: Path

@@ -12,8 +12,8 @@ from pytorch_variants.binary.cubin import (
     PayloadError,
     Target,
     cubin_target,
+    loose_ptx,
     read_cubin,
-    read_ptx,
 )
 from pytorch_variants.binary.elf import Elf
 from pytorch_variants.binary.fatbin import (
@@ -151,8 +151,8 @@ def _codes(elf: Elf, container: Container) -> Iterator[CodeFacts]:
 def _loose(elf: Elf, loose: Loose) -> CodeFacts:
     data = elf.data[loose.offset : loose.offset + loose.size]
     if loose.kind == "ptx":
-        target = read_ptx(b".version 1.0 " + bytes(elf.data[loose.offset : loose.offset + 32]))
-        return CodeFacts("ptx", target.arch, target.suffix or "", loose.size)
+        ptx = loose_ptx(elf.data, loose.offset)
+        return CodeFacts("ptx", ptx.arch if ptx else 0, ptx.suffix or "" if ptx else "", loose.size)
     target, problem = cubin_target(data), ""
     try:
         target = read_cubin(bytes(data))
@@ -223,6 +223,11 @@ def read_gpu(elf: Elf, *, whose: bool = False) -> GpuFacts:
     return GpuFacts(tuple(containers), tuple(damaged))
 
 
+def read_raw(data: memoryview) -> GpuFacts:
+    """The GPU code of a file that is no ELF file: a fat binary or PTX text by itself. Raises UserError."""
+    return read_gpu(Elf(data, "", 0, 0, (), (), ()))
+
+
 def code_names(codes: Iterable[CodeFacts], specific: bool = True) -> tuple[str, ...]:
     """What code there is, in order; without `specific`, sm_90a belongs to sm_90 where that is there too."""
     kinds = {(code.arch, code.kind, code.suffix) for code in codes}
@@ -259,6 +264,12 @@ class _Wanted:
             ptx=any(gpu.target.endswith("+PTX") for gpu in variant.gpus),
             specific=any(gpu.name[-1] in "af" for gpu in variant.gpus),
         )
+
+    def without(self, targets: frozenset[int]) -> "_Wanted":
+        """The same, but for some targets."""
+        rest = self.targets - targets
+        names = tuple(n for n in self.names if int(n.removeprefix("sm_").rstrip("af")) in rest)
+        return _Wanted(rest, names, self.ptx, self.specific)
 
     def chosen(self, container: ContainerFacts) -> tuple[CodeFacts, ...]:
         return select(container.codes, self.targets, self.ptx)
@@ -359,7 +370,7 @@ def _each(
         return
     explained = {n for n, had in (cut.emptied if cut else {}).items() if not _was_for(had, wanted.targets)}
     with_ptx = {n for n, had in (cut.ptx if cut else {}).items() if not _was_for(had, wanted.targets)}
-    all_ptx = all(code.kind == "ptx" for container in containers for code in container.codes)
+    all_ptx = {code.kind for container in containers for code in container.codes} == {"ptx"}
     empty = [c for c in containers if not c.codes and c.number not in explained]
     # nvcc itself leaves an empty one where all that it makes is PTX.
     if empty and wanted.targets and not all_ptx:
@@ -427,6 +438,13 @@ def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | 
         if needed or (origin is Origin.SOURCE and wanted.targets and _is_linked(library, c))
     ]
     own = [c for c in containers if c not in linked] if linked else containers
+    if origin is not Origin.SOURCE and library.path.name != MAIN_LIBRARY and gpu.codes:
+        # MAGMA in PyTorch 2.11 has nothing that an sm_75 runs, in any of its containers.
+        absent = frozenset(t for t in wanted.targets if all(t in wanted.lacking(c) for c in containers))
+        if absent and absent < wanted.targets:
+            names = [f"sm_{number}" for number in sorted(absent)]
+            yield note("GPU code", names, (), name, "none in any container: what needs it will not run there")
+            wanted = wanted.without(absent)
     rows = list(_contents(library, name, wanted, own, origin))
     yield from rows
     if not any(row.status == "wrong" for row in rows):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pytorch_variants.findings import (
@@ -14,6 +15,7 @@ from pytorch_variants.findings import (
 )
 from pytorch_variants.hardware.compatibility import nearest_code
 from pytorch_variants.names.variant import Variant
+from pytorch_variants.verify.distributions import Distribution
 
 
 def _cudnn(variant: Variant, found: int | None) -> Finding:
@@ -45,11 +47,47 @@ def _flags(variant: Variant, said: Sequence[str]) -> Finding:
     return expect("architecture flags", expected, cubins, where)
 
 
-def check_import(variant: Variant, origin: Origin, answer: Mapping[str, Any]) -> Iterator[Finding]:
-    """The rows about an answer of `pytorch_variants.verify.inside.imports`."""
-    if answer["error"]:
-        yield wrong("import torch", "imports and computes", (), detail=answer["error"])
+def _version(text: str, where: str, torch: Distribution) -> Iterator[Finding]:
+    """PyTorch says its metadata's version; wheels on PyPI leave out there what they are built for."""
+    wanted, found = torch.version, text
+    if "+" not in wanted:
+        found = found.partition("+")[0]
+    yield expect("version", wanted, found, where, "" if found == text else text)
+
+
+def _identity(answer: Mapping[str, Any], torch: Path, distribution: Distribution | None) -> Iterator[Finding]:
+    """What `import torch` gives is the package that was looked at, and no part of another."""
+    place = answer.get("file")
+    elsewhere = answer.get("elsewhere") or ()
+    expected = str(torch)
+    if not place:
+        yield wrong("torch imported", expected, (), detail="it has no file: a directory without __init__.py")
+    elif elsewhere:
+        more = len(elsewhere) - 3
+        yield wrong("torch imported", expected, elsewhere[:3], detail=f"and {more} more" if more > 0 else "")
+    else:
+        yield ok("torch imported", expected, expected)
+    if distribution:
+        yield from _version(str(answer.get("torch")), distribution.directory.name, distribution)
+
+
+def check_import(
+    variant: Variant,
+    origin: Origin,
+    answer: Mapping[str, Any],
+    torch: Path,
+    distribution: Distribution | None,
+) -> Iterator[Finding]:
+    """The rows about an answer of `pytorch_variants.verify.inside.imports`.
+
+    `torch` is the directory that was looked at, `distribution` its metadata.
+    """
+    if "error" not in answer or answer["error"]:
+        error = answer.get("error") or answer.get("end", "")
+        first = error.splitlines()[0] if error else "no answer"
+        yield wrong("import torch", "imports and computes", (), detail=first)
         return
+    yield from _identity(answer, torch, distribution)
     yield expect(
         "import torch",
         "imports and computes",

@@ -15,10 +15,10 @@ from pytorch_variants.findings import (
     wrong,
 )
 from pytorch_variants.names.variant import Variant
-from pytorch_variants.verify.environment import ask
+from pytorch_variants.verify.environment import converse, find_interpreter
 
 # Inductor's first compilation is the longest part of it.
-_TIMEOUT = 1200
+_PATIENCE = 1200.0
 
 # The kernel's module is there, whatever is found of the driver's libraries.
 _MODULE = Path("/proc/driver/nvidia/version")
@@ -66,9 +66,10 @@ def verify_runtime(environment: Path, variant: Variant, origin: Origin) -> Repor
     device = "cuda" if variant.gpus else "cpu"
     capabilities = [gpu.capability for gpu in variant.gpus]
     question = {"device": device, "capabilities": capabilities}
-    answer = ask(environment / "bin" / "python", "gpu", question, _TIMEOUT)
-    if isinstance(answer, str):
-        findings = [wrong("runs", "to its end", (), detail=answer)]
+    said = converse(find_interpreter(environment), "gpu", question, _PATIENCE)
+    answer = said.facts
+    if said.end:
+        findings = [wrong("runs", "to its end", (), detail=said.end)]
     elif "unavailable" in answer:
         way_out = "run it on the machine that has it"
         if _MODULE.exists():
