@@ -11,7 +11,7 @@ from pathlib import Path
 
 from binaries import c_library, cuda_library, nvcc_library, nvcc_objects, tool
 
-from pytorch_variants.binary.elf import Elf, find_all
+from pytorch_variants.binary.elf import Elf
 from pytorch_variants.retarget.library import retarget_file
 
 MAIN, LINALG, NVSHMEM = "libtorch_cuda.so", "libtorch_cuda_linalg.so", "libtorch_nvshmem.so"
@@ -201,7 +201,7 @@ def lying_flags(wrong: Sabotage) -> None:
     def change(elf: Elf) -> tuple[int, bytes]:
         found = elf.section(".rodata")
         assert found
-        return next(find_all(elf.data, b"sm_90\0", found.offset, found.offset + found.size)), b"sm_80"
+        return bytes(elf.data).find(b"sm_90\0", found.offset, found.offset + found.size), b"sm_80"
 
     wrong.patch("libtorch_python.so", change)
 
@@ -274,12 +274,46 @@ def companion_of_another_torch(wrong: Sabotage) -> None:
     companion(wrong, f"-Wl,-rpath,{other}")
 
 
-def companion_that_asks_for_another(wrong: Sabotage) -> None:
-    companion(wrong)
-    metadata = wrong.packages / "torchvision-0.24.1.dist-info"
+def asking(wrong: Sabotage, requires: str, name: str = "torchvision", record: str = "") -> None:
+    """Metadata of a companion that requires something of torch."""
+    metadata = wrong.packages / f"{name.replace('-', '_')}-0.24.1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: torchvision\nVersion: 0.24.1\nRequires-Dist: torch (==2.9.1)\n"
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.24.1\nRequires-Dist: {requires}\n\nText.\n"
+    )
+    if record:
+        (metadata / "RECORD").write_text(record)
+
+
+def companion_that_asks_for_another(wrong: Sabotage) -> None:
+    companion(wrong)
+    asking(wrong, "torch (==2.9.1)")
+
+
+def companion_of_another_name_that_asks_for_another(wrong: Sabotage) -> None:
+    """What RECORD alone gives away: the distribution has another name than the package."""
+    companion(wrong)
+    asking(wrong, "torch==2.9.1", "fast-kernels", "torchvision/__init__.py,,0\n")
+
+
+def companion_with_code(wrong: Sabotage, code: str) -> None:
+    (companion(wrong).parent / "__init__.py").write_text(code)
+
+
+def companion_that_exits(wrong: Sabotage) -> None:
+    companion_with_code(wrong, "import sys\nsys.exit(3)\n")
+
+
+def companion_that_ends_the_process(wrong: Sabotage) -> None:
+    companion_with_code(wrong, "import os\nos._exit(0)\n")
+
+
+def companion_that_brings_another_torch(wrong: Sabotage) -> None:
+    other = wrong.root / "other" / "torch"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    companion_with_code(
+        wrong, f"import sys, torch\ntorch.__path__.insert(0, {str(other)!r})\nraise ImportError('nothing')\n"
     )
 
 
