@@ -67,8 +67,8 @@ class Inspected:
 
     `path` is below what was asked about. `owner` is "NVIDIA" or nothing. `architectures` has sm_90a, `ptx`
     PTX_90, `other` what is for the device linker alone. `gpus` are those of the hardware table that run all
-    of it, with or without PTX. `cpu` has the instruction sets that its code needs beyond what every CPU of its
-    machine has, `cpu_chosen` those that it uses where it finds them. `problem` is a line.
+    of it, with or without PTX. `cpu` has the instruction sets that its code needs beyond what every CPU of
+    its machine has, `cpu_chosen` those that it uses where it finds them. `problem` is a line.
     """
 
     path: str
