@@ -18,6 +18,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from pytorch_variants.binary.cubin import ELF_MAGIC, cubin_target, is_cubin
 from pytorch_variants.binary.elf import HEADER, Elf, open_regular
+from pytorch_variants.binary.instructions import allowed
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import runs_on
 from pytorch_variants.hardware.table import Gpu, gpus
@@ -66,8 +67,8 @@ class Inspected:
 
     `path` is below what was asked about. `owner` is "NVIDIA" or nothing. `architectures` has sm_90a, `ptx`
     PTX_90, `other` what is for the device linker alone. `gpus` are those of the hardware table that run all
-    of it, with or without PTX. `cpu` has the instruction sets that its code needs, and `cpu_chosen` those that it
-    uses where it finds them at run time. `problem` is a line.
+    of it, with or without PTX. `cpu` has the instruction sets that its code needs beyond what every CPU of
+    its machine has, `cpu_chosen` those that it uses where it finds them. `problem` is a line.
     """
 
     path: str
@@ -379,8 +380,8 @@ def _inspected(item: _Item, facts: _Facts, asked: Sequence[Gpu]) -> Inspected:
         ptx=code_names(code for code in codes if code.kind == "ptx"),
         other=code_names([*rest, *(code for code in codes if code.kind in ("lto", "object"))]),
         gpus=_running(loadable),
-        cpu=tuple(need.feature for need in facts.cpu.needs),
-        cpu_chosen=facts.cpu.chosen,
+        cpu=tuple(need.feature for need in facts.cpu.needs if need.feature not in allowed(())),
+        cpu_chosen=tuple(feature for feature in facts.cpu.chosen if feature not in allowed(())),
         asked=tuple(answer(gpu, loadable) for gpu in asked),
         problem=problem,
     )
