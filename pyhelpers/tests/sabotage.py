@@ -154,7 +154,10 @@ def section_past_the_file(wrong: Sabotage) -> None:
 
 
 def code_in_an_odd_section(wrong: Sabotage) -> None:
-    wrong.patch(NVSHMEM, lambda elf: (bytes(elf.data).find(b"\0.nv_fatbin\0") + 1, b".my_fatbin"))
+    """Code for one more GPU; no section header says that it is GPU code, and the loader asks for none."""
+    wrong.retarget(NVSHMEM, 80, 90)
+    path = wrong.library(NVSHMEM)
+    path.write_bytes(path.read_bytes().replace(b"\0.nv_fatbin\0", b"\0.my_fatbin\0"))
 
 
 def truncated(wrong: Sabotage) -> None:
@@ -399,7 +402,8 @@ def right_companion_for_several_releases(wrong: Sabotage) -> None:
     for release in (58, 59, 60):
         stub = package / f"libavutil.so.{release}"
         c_library(stub, "int x;", f"-Wl,-soname,{stub.name}")
-        c_library(package / f"core{release}.so", "int y;", *link, "-Wl,--allow-shlib-undefined", str(stub))
+        foreign = (f"-L{package}", f"-l:{stub.name}")
+        c_library(package / f"core{release}.so", "int y;", *link, "-Wl,--allow-shlib-undefined", *foreign)
         stub.unlink()
     tries = """
 import ctypes, pathlib
@@ -411,7 +415,7 @@ for release in (58, 59, 60):
         problems.append(str(error))
 raise RuntimeError("Could not load any:\\n" + "\\n".join(problems))
 """
-    (package / "__init__.py").write_text(tries.replace("\\\\n", "\\n"))
+    (package / "__init__.py").write_text(tries)
 
 
 def companion_that_does_not_load(wrong: Sabotage) -> None:

@@ -272,7 +272,7 @@ def test_a_wrapper_that_leads_elsewhere() -> None:
     shift = segment.address - segment.offset
     addresses = [struct.pack("<Q", place + shift) for place in (last.offset, first.offset)]
     assert addresses[0] in right()
-    found = wrong(rows(right().replace(*addresses)))
+    found = wrong(rows(right().replace(addresses[0], addresses[1])))
     assert any("no wrapper leads to 1 of 2" in text for text in found), found
     nowhere = right().replace(addresses[0], struct.pack("<Q", last.offset + shift + 8))
     assert any("leads to no fat binary" in text for text in wrong(rows(nowhere)))

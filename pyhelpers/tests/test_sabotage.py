@@ -67,7 +67,7 @@ CASES = [
     Case(ways.entry_past_its_container, "files", "its container has"),
     Case(ways.unknown_kind_of_entry, "files", "unknown kind 99"),
     Case(ways.section_past_the_file, "files", "past the end of the file"),
-    Case(ways.code_in_an_odd_section, "GPU code", "in .my_fatbin"),
+    Case(ways.code_in_an_odd_section, "GPU code", "sm_80 not in the name"),
     Case(ways.truncated, "files", "past the end of the file"),
     Case(ways.empty, "files", "not an ELF file"),
     Case(ways.not_a_library, "files", "not an ELF file"),

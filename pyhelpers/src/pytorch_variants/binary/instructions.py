@@ -4,8 +4,9 @@ Capstone finds where instructions begin. It knows neither AMX nor FP16 nor much 
 those follows from their prefix. What they need is looked up in opcodes.py.
 """
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -249,6 +250,8 @@ def _length(code: bytes) -> int | None:
         return None
     if (start == size and head[0] in b"\xc4\xc5\x62") or (head[0] == 0x8F and head[1] & 31 >= 8):
         at = {0xC5: 2, 0x62: 4}.get(head[0], 3)
+        if len(head) <= at:
+            return None
         map_ = 1 if head[0] == 0xC5 else head[1] & (7 if head[0] == 0x62 else 31)
         immediate = 4 if map_ == 10 else map_ in (3, 8) or (map_ == 1 and head[at] in _IMMEDIATE)
     elif head[0] == 0x0F and head[1] in b"\x38\x3a":
@@ -300,6 +303,60 @@ def x86_instructions(decoder: Any, code: bytes, address: int) -> Iterator[tuple[
             yield start, code[begin : begin + size], mnemonic
         else:
             return
+
+
+def _class(values: Iterable[int]) -> bytes:
+    return b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(values)) + b"]"
+
+
+def _vector_pattern(table: _Table, wanted: frozenset[str], head: bytes) -> Iterator[bytes]:
+    """What the instructions of some features look like, from their prefix's second byte on."""
+    by_form: dict[tuple[int, int, range | None, range | None], set[int]] = {}
+    for (map_, prefix, opcode), rules in table.items():
+        for rule in rules:
+            if rule.features & wanted:
+                by_form.setdefault((map_, prefix, rule.values[0], rule.values[1]), set()).add(opcode)
+    for (map_, prefix, w, length), codes in by_form.items():
+        third = [
+            byte
+            for byte in range(256)
+            if byte & 3 == prefix and (w is None or byte >> 7 in w)
+            if (byte & 4 if head == b"\x62" else length is None or (byte >> 2 & 1) in length)
+        ]
+        if head == b"\x62":
+            yield (
+                _class(byte for byte in range(256) if byte & 15 == map_)
+                + _class(third)
+                + b"."
+                + _class(codes)
+            )
+        elif head != b"\xc5":
+            yield _class(byte for byte in range(256) if byte & 31 == map_) + _class(third) + _class(codes)
+        elif map_ == 1 and (w is None or 0 in w):
+            # The short prefix has no W; its bit is a register's.
+            yield _class({byte & 0x7F | high for byte in third for high in (0, 0x80)}) + _class(codes)
+
+
+@cache
+def x86_patterns(features: frozenset[str]) -> tuple[re.Pattern[bytes], ...]:
+    """What match where an instruction that needs one of these could begin, and nowhere else.
+
+    Most that they find is within other instructions. Of the legacy encodings there are those of two opcode
+    maps; the others have nothing to be known by. Each begins with one fixed byte, which makes it quick.
+    """
+    heads = ((b"\x62", _EVEX), (b"\xc4", _VEX), (b"\xc5", _VEX), (b"\x8f", _XOP))
+    found = []
+    for head, table in heads:
+        forms = list(_vector_pattern(table, features, head))
+        if forms:
+            found.append(re.escape(head) + b"(?:" + b"|".join(forms) + b")")
+    for map_, escape in ((2, b"\x38"), (3, b"\x3a")):
+        codes = {
+            o for (m, _, o), rules in _LEGACY.items() if m == map_ for r in rules if r.features & features
+        }
+        if codes:
+            found.append(b"\x0f" + escape + _class(codes))
+    return tuple(re.compile(pattern, re.DOTALL) for pattern in found)
 
 
 # Mask, value and name of AArch64's encodings beyond Armv8.0 with floating point; the first that fits counts.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from pytorch_variants.binary.elf import open_regular
@@ -136,8 +136,15 @@ class Writer:
         self._end(new)
         return digest.digest()
 
-    def close(self) -> None:
-        """Write the archive's directory."""
+    def __enter__(self) -> Self:
+        """The archive is closed where the block ends well."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the archive's directory, or leave the file as it is."""
+        if kind:
+            # ZipFile writes it whenever it is deleted, and complains that its file is closed by then.
+            self._archive.fp = None
         self._archive.close()
 
 
@@ -148,5 +155,9 @@ def check_kinds(archive: ZipFile) -> None:
         if info.filename in names:
             raise UserError(f"{archive.filename}: two entries are named {info.filename}")
         names.add(info.filename)
+        end = info.header_offset + info.compress_size
+        stored = info.compress_type == ZIP_STORED
+        if end > archive.start_dir or (stored and info.file_size != info.compress_size):
+            raise UserError(f"{archive.filename}: {info.filename} has not the size that the archive says")
         if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise UserError(f"{archive.filename}: {info.filename} is encrypted or in a rare compression")

@@ -91,6 +91,8 @@ def _unpack(archive: ZipFile, info: ZipInfo, scratch: Path) -> _Unpacked | None:
             while data := source.read(BLOCK):
                 file.write(data)
         file.flush()
+        if file.tell() != info.file_size:
+            raise UserError(f"it has {file.tell()} bytes, and {info.file_size} as the archive says")
         if info.file_size:
             elf = Elf.parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             if library := read_library(Path(info.filename), elf):
@@ -149,7 +151,10 @@ def _read_bytes(archive: ZipFile, name: str, most: int) -> bytes:
         raise UserError(f"no {name} in it") from error
     if size > most:
         raise UserError(f"{name} has {size} bytes; {most} is the most that is read")
-    return archive.read(name)
+    data = archive.read(name)
+    if len(data) != size:
+        raise UserError(f"{name} has {len(data)} bytes, and {size} as the archive says")
+    return data
 
 
 def _read_text(archive: ZipFile, name: str, most: int = MOST_METADATA) -> str:
@@ -180,7 +185,7 @@ def _rename(archive: ZipFile, wheel: str, keep: frozenset[int], keep_ptx: bool) 
     info = infos.pop()
     distribution, old = info.removesuffix(".dist-info").split("-", 1)
     metadata = _read_text(archive, f"{info}/METADATA")
-    if not re.search(r"(?m)^Version: ", metadata):
+    if not re.search(r"(?m)^Version: ", metadata.partition("\n\n")[0]):
         raise UserError(f"{info}/METADATA has no Version: the wheel is damaged")
     version_py = f"{distribution}/version.py"
     code = _read_text(archive, version_py) if version_py in entries else ""
@@ -266,7 +271,6 @@ def _write(
     # Last, as the format asks for: it has the hashes of all others.
     record = rewritten(_read_text(archive, names.record, MOST_RECORD), rows, names.paths).encode()
     writer.add(info, new, _bytes_reader(record), len(record))
-    writer.close()
 
 
 def retarget_wheel(
@@ -321,8 +325,12 @@ def retarget_wheel(
                     progress(done, max(total, done))
 
             before = source.stat()
-            with replacing(target, before.st_mode) as file, open(file, "w+b", closefd=False) as out:
-                _write(archive, names, plans, Writer(out, pool, 2 * workers, count))
+            with (
+                replacing(target, before.st_mode) as file,
+                open(file, "w+b", closefd=False) as out,
+                Writer(out, pool, 2 * workers, count) as writer,
+            ):
+                _write(archive, names, plans, writer)
             if in_place and not target.samefile(source):
                 source.unlink()
     except UserError as error:

@@ -18,6 +18,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from pytorch_variants.binary.cubin import ELF_MAGIC, cubin_target, is_cubin
 from pytorch_variants.binary.elf import HEADER, Elf, open_regular
+from pytorch_variants.binary.instructions import allowed
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import runs_on
 from pytorch_variants.hardware.table import Gpu, gpus
@@ -66,8 +67,8 @@ class Inspected:
 
     `path` is below what was asked about. `owner` is "NVIDIA" or nothing. `architectures` has sm_90a, `ptx`
     PTX_90, `other` what is for the device linker alone. `gpus` are those of the hardware table that run all
-    of it, with or without PTX. `cpu` has the instruction sets beyond the machine's first that a sample of its
-    code needs. `problem` is a line.
+    of it, with or without PTX. `cpu` has the instruction sets that its code needs beyond what every CPU of
+    its machine has, `cpu_chosen` those that it uses where it finds them. `problem` is a line.
     """
 
     path: str
@@ -81,6 +82,7 @@ class Inspected:
     other: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     cpu: tuple[str, ...] = ()
+    cpu_chosen: tuple[str, ...] = ()
     asked: tuple[Answer, ...] = ()
     problem: str = ""
 
@@ -258,16 +260,20 @@ class _Work:
     cubins: dict[str, list[tuple[int, CodeFacts]]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
-    def cubin(self, name: str, size: int, head: bytes) -> bool:
-        """Take a cubin by its header; those of one package belong together."""
+    def cubin(self, name: str, inside: str, size: int, head: bytes) -> bool:
+        """Take a cubin by its header; those of one directory of a package belong together.
+
+        `inside` is the part of its name that is below site-packages.
+        """
         if not is_cubin(head) or len(head) < HEADER.size:
             return False
         target = cubin_target(head)
         kind: Literal["object", "cubin"] = "object" if target.relocatable else "cubin"
         # ptxas of CUDA 13 leaves the suffix out of the header.
         code = CodeFacts(kind, target.arch, target.suffix or "", size)
-        parts = PurePosixPath(name).parts
-        self.cubins.setdefault("/".join(parts[:-1][:2]) or ".", []).append((size, code))
+        directory = "/".join(PurePosixPath(inside).parts[:-1][:2])
+        group = f"{name.removesuffix(inside)}{directory}" or "."
+        self.cubins.setdefault(group, []).append((size, code))
         return True
 
 
@@ -278,7 +284,7 @@ def _in_wheel(path: Path) -> _Work:
         nvidia = bool(distribution and distribution.nvidia)
         for info, start, head in _wheel_heads(archive):
             name = info.filename
-            if work.cubin(name, info.file_size, head) or not _gpu_code(name, head):
+            if work.cubin(name, name, info.file_size, head) or not _gpu_code(name, head):
                 continue
             owner = "NVIDIA" if nvidia or is_bundled(PurePosixPath(name)) else ""
             deflated = info.compress_type == ZIP_DEFLATED
@@ -307,7 +313,7 @@ def _in_directory(path: Path) -> _Work:
             except (OSError, UserError) as error:
                 work.problems.append((name, getattr(error, "strerror", None) or str(error)))
                 continue
-            if work.cubin(name, size, head) or not _gpu_code(name, head):
+            if work.cubin(name, inside, size, head) or not _gpu_code(name, head):
                 continue
             owner = "NVIDIA" if inside in nvidia or is_bundled(PurePosixPath(inside)) else ""
             work.items.append(_Item(name, place, size, owner))
@@ -374,7 +380,8 @@ def _inspected(item: _Item, facts: _Facts, asked: Sequence[Gpu]) -> Inspected:
         ptx=code_names(code for code in codes if code.kind == "ptx"),
         other=code_names([*rest, *(code for code in codes if code.kind in ("lto", "object"))]),
         gpus=_running(loadable),
-        cpu=tuple(name for name, _ in facts.cpu.features),
+        cpu=tuple(need.feature for need in facts.cpu.needs if need.feature not in allowed(())),
+        cpu_chosen=tuple(feature for feature in facts.cpu.chosen if feature not in allowed(())),
         asked=tuple(answer(gpu, loadable) for gpu in asked),
         problem=problem,
     )

@@ -194,8 +194,7 @@ class _Owners:
 def _read_all(owners: _Owners, tree: Tree, pool: ProcessPoolExecutor) -> tuple[list[LibraryFacts], Linkage]:
     """Read what is torch's or built on it, and then what that needs."""
     candidates = [owners.candidate(path) for path in tree.elf]
-    # NVIDIA's are read when something needs them.
-    libraries = list(read_libraries([c for c in candidates if c.role != "nvidia"], pool))
+    libraries = list(read_libraries(candidates, pool))
     linked = {facts.package for facts in libraries if facts.role == "other" and needs_torch(facts.link)}
     again = [c for c in candidates if c.role == "other" and c.package in linked]
     libraries = [facts for facts in libraries if facts.package not in linked or facts.role != "other"]
