@@ -6,7 +6,7 @@ The layout of e_flags is that of LLVM's BinaryFormat/ELF.h (EF_CUDA_*), and agre
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytorch_variants.binary.elf import EM_CUDA, HEADER, SECTION, SEGMENT, SHT_NOBITS
@@ -38,12 +38,16 @@ class PayloadError(UserError):
 
 @dataclass(frozen=True)
 class Target:
-    """What code says that it is for. `suffix` is None where the code does not say: ptxas 13 leaves it out."""
+    """What code says that it is for. `suffix` is None where the code does not say: ptxas 13 leaves it out.
+
+    `functions` tells whether there are any, as far as is known.
+    """
 
     kind: Literal["cubin", "ptx"]
     arch: int
     suffix: str | None
     relocatable: bool = False
+    functions: bool = True
 
 
 def cubin_target(data: bytes | memoryview) -> Target:
@@ -121,7 +125,7 @@ def read_cubin(data: bytes) -> Target:
         raise PayloadError("a cubin of zeros behind its header")
     if empty:
         raise PayloadError(f"a cubin with zeros in place of code, in {empty} of {code} functions")
-    return cubin_target(data)
+    return replace(cubin_target(data), functions=code > 0)
 
 
 def read_ptx(data: bytes) -> Target:

@@ -56,7 +56,8 @@ _MOST_NAMED = 16  # no linker leaves two
 class CodeFacts:
     """Code for one architecture, by what the code itself says; `size` is in bytes of the file.
 
-    `problem` says what is wrong with it, if anything; `whole` whether all of it was looked at.
+    `problem` says what is wrong with it, if anything; `whole` whether all of it was looked at; `functions`
+    whether there are any in it: nvcc links a cubin without, of the CUDA runtime's, into each library.
     """
 
     kind: CodeKind
@@ -65,6 +66,7 @@ class CodeFacts:
     size: int
     problem: str = ""
     whole: bool = True
+    functions: bool = True
 
     @property
     def name(self) -> str:
@@ -132,7 +134,7 @@ def _code(entry: Entry, target: Target | None, whole: bool, problem: str) -> Cod
         if (target.arch, says) != (arch, suffix):
             problem = f"code for sm_{target.arch}{says} in an entry for {entry.sm}"
         arch, suffix = target.arch, says
-    return CodeFacts(kind, arch, suffix, entry.size, problem, whole)
+    return CodeFacts(kind, arch, suffix, entry.size, problem, whole, not target or target.functions)
 
 
 def _codes(elf: Elf, container: Container) -> Iterator[CodeFacts]:

@@ -114,10 +114,10 @@ def _runs(container: ContainerFacts, gpu: Gpu, kinds: Iterable[str]) -> bool:
 def answer(gpu: Gpu, containers: Sequence[ContainerFacts]) -> Answer:
     """Whether a GPU runs code of these containers.
 
-    One with nothing but code for single architectures (sm_90a) is called on these alone, if there is other
-    code.
+    One without functions is never called; one with nothing but code for single architectures (sm_90a) on
+    these alone, if there is other code.
     """
-    filled = [container for container in containers if container.codes]
+    filled = [container for container in containers if any(code.functions for code in container.codes)]
     general = [container for container in filled if any(not code.suffix for code in container.codes)]
     judged = general or filled
     if not judged:
