@@ -2,26 +2,25 @@
 
     python benchmarks/verify_static.py ENVIRONMENT [VARIANT]
 
-ENVIRONMENT is a directory with bin/python and a torch, as in result. Each part runs three times and the best
-counts, with the files in the page cache. `import torch` is measured apart, in the environment's own Python.
+ENVIRONMENT is a directory with bin/python and a torch, as in result. It runs three times and the best counts,
+with the files in the page cache; memory is the largest of all processes together. `import torch` is measured
+apart, in the environment's own Python.
 """
 
-import resource
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pytorch_variants.findings import COMPILED
+from pytorch_variants.binary.elf import open_elf
+from pytorch_variants.findings import Origin
 from pytorch_variants.names.variant import parse_name
-from pytorch_variants.verify.cpu import check_instructions
-from pytorch_variants.verify.environment import (
-    find_environment,
-    libraries,
-)
-from pytorch_variants.verify.gpu import check_gpu_code
-from pytorch_variants.verify.linkage import read_linkage
+from pytorch_variants.verify.cpu import read_cpu
+from pytorch_variants.verify.environment import find_environment
+from pytorch_variants.verify.static import check_files
 
 
 def best(action: Callable[[], object]) -> float:
@@ -35,23 +34,63 @@ def best(action: Callable[[], object]) -> float:
     return min(once() for _ in range(3))
 
 
+def _memory(process: int) -> int:
+    """Bytes of this process and of those that it started; shared pages count in part."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    own = sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+    return own + sum(_memory(int(child)) for child in children)
+
+
+def peak_memory(action: Callable[[], object]) -> int:
+    """Bytes at most while an action runs, looked at every 20 ms."""
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, _memory(os.getpid()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    action()
+    done.set()
+    thread.join()
+    return peak
+
+
+def instructions(path: Path) -> float:
+    """Seconds that a processor needs to read what one library's code needs, the fastest of three times."""
+
+    def once() -> float:
+        with open_elf(path) as elf:
+            start = time.process_time()
+            read_cpu(elf, path.name)
+            return time.process_time() - start
+
+    return min(once() for _ in range(3))
+
+
 def main() -> None:
     """Measure and print."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     environment = find_environment(Path(sys.argv[1]))
     variant = parse_name(sys.argv[2] if len(sys.argv) > 2 else "pytorch-sm90-avx512")
-    sizes = [path.stat().st_size for path in libraries(environment.torch) if path.is_file()]
-    print(f"{len(sizes)} libraries, {sum(sizes) / 1e6:.0f} MB")
-    parts = {
-        "GPU code": lambda: list(check_gpu_code(environment.torch, variant, COMPILED)),
-        "instructions": lambda: list(check_instructions(environment.torch, variant.cpu, COMPILED)),
-        "linkage": lambda: read_linkage(environment),
-    }
-    seconds = {name: best(action) for name, action in parts.items()}
-    for name, figure in {**seconds, "together": sum(seconds.values())}.items():
-        print(f"{name:14}{figure:8.3f} s")
-    print(f"memory        {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:8.0f} MB")
+    rows: list[object] = []
+
+    def check() -> None:
+        rows[:] = check_files(environment, variant, Origin.WHEEL)
+
+    print(f"files         {best(check):8.3f} s, {len(rows)} rows")
+    print(f"memory        {peak_memory(check) / 1e6:8.0f} MB")
+    paths = sorted((environment.packages / "torch").rglob("*.so*"))
+    seconds = [instructions(path) for path in paths if path.is_file() and not path.is_symlink()]
+    print(f"instructions  {sum(seconds):8.3f} s of a processor for {len(seconds)} libraries")
+    print(f"              {max(seconds):8.3f} s for one of them")
     command = [environment.python, "-s", "-B", "-c", "import torch"]
     print(f"import torch  {best(lambda: subprocess.run(command, check=True)):8.3f} s")
 

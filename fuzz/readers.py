@@ -13,13 +13,12 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
-    from pytorch_variants.binary import elf, fatbin
+    from pytorch_variants.binary import cubin, elf, fatbin
     from pytorch_variants.binary import instructions as isa
     from pytorch_variants.binary import registration as kernels
+    from pytorch_variants.verify import cpu, gpu
 
-import capstone
-
-DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+DECODER = isa.x86_decoder()
 MOST = 1 << 16
 
 
@@ -37,13 +36,36 @@ def read_all(data: bytes) -> None:
         lambda: fatbin.read_fatbins(parsed),
         lambda: fatbin.read_fatbins(parsed, fatbin.RELOCATABLE_SECTION_NAME),
         lambda: fatbin.read_wrappers(parsed),
-        lambda: list(fatbin.find_elsewhere(parsed)),
-        lambda: kernels.linked_containers(parsed, "libtorch_cuda.so"),
+        lambda: list(fatbin.find_wrappers(parsed)),
+        lambda: kernels.whose_containers(parsed),
+        lambda: gpu.read_gpu(parsed),
+        lambda: cpu.read_cpu(parsed, "libtorch_cuda.so"),
     )
     for read in readers:
         try:
             read()
         except (elf.ElfError, fatbin.FatbinError) as error:
+            assert "\n" not in str(error)
+
+
+def read_payloads(data: bytes) -> None:
+    """GPU code by itself, and the unpacking of it: bytes for every size that an entry may claim."""
+    view = memoryview(data)
+    size = int.from_bytes(data[:5], "little")
+    readers = (
+        lambda: gpu.read_raw(view),
+        lambda: cubin.read_cubin(data),
+        lambda: cubin.read_ptx(data),
+        lambda: cubin.unpack_lz4(view[5:], size & 0xFFFFFF),
+        lambda: cubin.unpack_lz4(view[5:], size),
+        lambda: cubin.unpack_zstd(view[5:], size & 0xFFFFFF),
+        lambda: cubin.lz4_head(data[5:], 4096),
+        lambda: cubin.cubin_size(view),
+    )
+    for read in readers:
+        try:
+            read()
+        except (cubin.PayloadError, elf.ElfError, fatbin.FatbinError) as error:
             assert "\n" not in str(error)
 
 
@@ -54,14 +76,15 @@ def read_code(data: bytes) -> None:
         assert address == end
         assert instruction
         end += len(instruction)
-        isa.x86_feature(instruction)
-    assert end <= len(data)
+        isa.x86_features(instruction)
+    assert end == len(data)
     list(isa.arm_features(data))
 
 
 def test_one_input(data: bytes) -> None:
     """What Atheris calls."""
     read_all(data)
+    read_payloads(data)
     read_code(data[:MOST])
 
 

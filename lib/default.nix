@@ -92,6 +92,27 @@ let
     passthru = import ./internal/variant/passthru.nix { inherit lib surroundings; };
     phases = import ./internal/variant/phases.nix { inherit lib ccacheHook maxJobsHook; };
   };
+
+  failures = import ./tests.nix {
+    inherit
+      lib
+      cudaTargets
+      editDistance
+      hardware
+      mentions
+      nearest
+      nearestCuda
+      nearestNames
+      parseCpu
+      parseGpu
+      parseName
+      problem
+      runsOn
+      suggestion
+      variants
+      words
+      ;
+  };
 in
 {
   inherit
@@ -130,6 +151,7 @@ in
       ccacheHook
       cudaTargets
       cudaVersions
+      failures
       maxJobsHook
       nearest
       nearestCuda

@@ -5,11 +5,13 @@
   setuptools,
   capstone,
   click,
+  lz4,
   nix-prefetch-github,
   nvidia-ml-py,
   packaging,
   pip,
   rich,
+  zstandard,
 }:
 
 let
@@ -49,11 +51,13 @@ let
     dependencies = [
       capstone
       click
+      lz4
       nix-prefetch-github
       nvidia-ml-py
       packaging
       pip
       rich
+      zstandard
     ];
     pythonImportsCheck = [ "pytorch_variants" ];
 

@@ -137,30 +137,6 @@ builtins
       )) text
     );
 
-  # One row of the edit-distance table after the other.
-  strings.levenshtein =
-    a: b:
-    let
-      as = stringToCharacters a;
-      bs = stringToCharacters b;
-      min = x: y: if x < y then x else y;
-      nextRow =
-        row: c:
-        let
-          step =
-            done: i:
-            let
-              substitution = elemAt row i + (if elemAt bs i == c then 0 else 1);
-              deletion = elemAt row (i + 1) + 1;
-              insertion = elemAt done i + 1;
-            in
-            done ++ [ (min substitution (min deletion insertion)) ];
-        in
-        foldl' step [ (head row + 1) ] (genList (i: i) (length bs));
-      lastRow = foldl' nextRow (genList (i: i) (length bs + 1)) as;
-    in
-    elemAt lastRow (length bs);
-
   getName = package: package.pname or (builtins.parseDrvName package.name or package).name;
 
   # Versions

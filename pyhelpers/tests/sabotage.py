@@ -154,7 +154,10 @@ def section_past_the_file(wrong: Sabotage) -> None:
 
 
 def code_in_an_odd_section(wrong: Sabotage) -> None:
-    wrong.patch(NVSHMEM, lambda elf: (elf.find(b"\0.nv_fatbin\0", 0, len(elf.data)) + 1, b".my_fatbin"))
+    """Code for one more GPU; no section header says that it is GPU code, and the loader asks for none."""
+    wrong.retarget(NVSHMEM, 80, 90)
+    path = wrong.library(NVSHMEM)
+    path.write_bytes(path.read_bytes().replace(b"\0.nv_fatbin\0", b"\0.my_fatbin\0"))
 
 
 def truncated(wrong: Sabotage) -> None:
@@ -198,7 +201,7 @@ def lying_flags(wrong: Sabotage) -> None:
     def change(elf: Elf) -> tuple[int, bytes]:
         found = elf.section(".rodata")
         assert found
-        return elf.find(b"sm_90\0", found.offset, found.offset + found.size), b"sm_80"
+        return bytes(elf.data).find(b"sm_90\0", found.offset, found.offset + found.size), b"sm_80"
 
     wrong.patch("libtorch_python.so", change)
 
@@ -271,13 +274,148 @@ def companion_of_another_torch(wrong: Sabotage) -> None:
     companion(wrong, f"-Wl,-rpath,{other}")
 
 
-def companion_that_asks_for_another(wrong: Sabotage) -> None:
-    companion(wrong)
-    metadata = wrong.packages / "torchvision-0.24.1.dist-info"
+def asking(wrong: Sabotage, requires: str, name: str = "torchvision", record: str = "") -> None:
+    """Metadata of a companion that requires something of torch."""
+    metadata = wrong.packages / f"{name.replace('-', '_')}-0.24.1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: torchvision\nVersion: 0.24.1\nRequires-Dist: torch (==2.9.1)\n"
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.24.1\nRequires-Dist: {requires}\n\nText.\n"
     )
+    if record:
+        (metadata / "RECORD").write_text(record)
+
+
+def companion_that_asks_for_another(wrong: Sabotage) -> None:
+    companion(wrong)
+    asking(wrong, "torch (==2.9.1)")
+
+
+def companion_of_another_name_that_asks_for_another(wrong: Sabotage) -> None:
+    """What RECORD alone gives away: the distribution has another name than the package."""
+    companion(wrong)
+    asking(wrong, "torch==2.9.1", "fast-kernels", "torchvision/__init__.py,,0\n")
+
+
+def companion_with_code(wrong: Sabotage, code: str) -> None:
+    (companion(wrong).parent / "__init__.py").write_text(code)
+
+
+def companion_that_exits(wrong: Sabotage) -> None:
+    companion_with_code(wrong, "import sys\nsys.exit(3)\n")
+
+
+def companion_that_ends_the_process(wrong: Sabotage) -> None:
+    companion_with_code(wrong, "import os\nos._exit(0)\n")
+
+
+def companion_that_brings_another_torch(wrong: Sabotage) -> None:
+    other = wrong.root / "other" / "torch"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    companion_with_code(
+        wrong, f"import sys, torch\ntorch.__path__.insert(0, {str(other)!r})\nraise ImportError('nothing')\n"
+    )
+
+
+def torch_in_front(wrong: Sabotage) -> None:
+    """Another torch's Python files, over this one's libraries, put in front by a .pth file."""
+    other = wrong.root / "other" / "torch"
+    link_all(wrong.torch, other, "version.py")
+    (other / "version.py").write_text((wrong.torch / "version.py").read_text())
+    (wrong.packages / "front.pth").write_text(f"import sys; sys.path.insert(0, {str(other.parent)!r})\n")
+
+
+def a_changed_python_file(wrong: Sabotage) -> None:
+    path = wrong.torch / "version.py"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text.replace("debug = False", "debug = None "))
+
+
+def a_part_missing(wrong: Sabotage) -> None:
+    (own_directory(wrong, "nvidia", "cuda_nvrtc", "lib") / "libnvrtc-builtins.so.12.8").unlink()
+
+
+def linalg_missing(wrong: Sabotage) -> None:
+    wrong.library(LINALG).unlink()
+
+
+def without_record(wrong: Sabotage, name: str = "torch") -> None:
+    [directory] = wrong.packages.glob(f"{name}-*.dist-info")
+    own = own_directory(wrong, directory.name)
+    (own / "RECORD").unlink()
+
+
+def linalg_missing_without_a_record(wrong: Sabotage) -> None:
+    linalg_missing(wrong)
+    without_record(wrong)
+
+
+def an_empty_part_of_cudnn(wrong: Sabotage) -> None:
+    path = own_directory(wrong, "nvidia", "cudnn", "lib") / "libcudnn_heuristic.so.9"
+    path.unlink()
+    path.touch()
+
+
+def a_part_that_does_not_load(wrong: Sabotage) -> None:
+    """Of another release: it has not what its users look for."""
+    path = own_directory(wrong, "nvidia", "cudnn", "lib") / "libcudnn_heuristic.so.9"
+    path.unlink()
+    c_library(path, "extern void nobody_has_it(void); void f(void) { nobody_has_it(); }")
+    without_record(wrong, "nvidia_cudnn_cu12")
+
+
+def a_looping_tree_with_a_fifo(wrong: Sabotage) -> None:
+    for name in ("one", "two"):
+        (wrong.torch / name).symlink_to(".")
+    os.mkfifo(wrong.torch / "lib" / "fifo")
+
+
+# What is right, and looks odd.
+
+
+def right_companion(wrong: Sabotage) -> None:
+    companion(wrong)
+
+
+def right_companion_with_a_legacy_extra(wrong: Sabotage) -> None:
+    companion(wrong)
+    asking(wrong, 'torch==1.13 ; extra == "legacy"')
+
+
+def right_companion_that_prints_and_forks(wrong: Sabotage) -> None:
+    code = """
+import atexit, os, sys, threading, time
+print('{"done": true}', flush=True)
+atexit.register(print, "goodbye")
+threading.Thread(target=time.sleep, args=(1000,)).start()
+if os.fork() == 0:
+    sys.stdout.write("child")
+"""
+    companion_with_code(wrong, code)
+
+
+def right_companion_for_several_releases(wrong: Sabotage) -> None:
+    """As torchcodec: a library for each release of FFmpeg, and none of them is on this machine."""
+    package = companion(wrong).parent
+    link = ("-Wl,--no-as-needed", f"-L{wrong.library('libc10.so').parent}", "-l:libc10.so")
+    for release in (58, 59, 60):
+        stub = package / f"libavutil.so.{release}"
+        c_library(stub, "int x;", f"-Wl,-soname,{stub.name}")
+        foreign = (f"-L{package}", f"-l:{stub.name}")
+        c_library(package / f"core{release}.so", "int y;", *link, "-Wl,--allow-shlib-undefined", *foreign)
+        stub.unlink()
+    tries = """
+import ctypes, pathlib
+problems = []
+for release in (58, 59, 60):
+    try:
+        ctypes.CDLL(str(pathlib.Path(__file__).with_name(f"core{release}.so")))
+    except OSError as error:
+        problems.append(str(error))
+raise RuntimeError("Could not load any:\\n" + "\\n".join(problems))
+"""
+    (package / "__init__.py").write_text(tries)
 
 
 def companion_that_does_not_load(wrong: Sabotage) -> None:

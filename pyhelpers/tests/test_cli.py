@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import pytorch_variants
 
-COMMANDS = ("lookup", "detect", "list", "verify", "retarget")
+COMMANDS = ("lookup", "detect", "list", "inspect", "verify", "retarget")
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
 TEXTS = tomllib.loads(Path(__file__).with_name("bad_inputs.toml").read_text())
@@ -126,6 +127,17 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
         assert is_refused(call("detect", "--cpuinfo", path)), path
 
 
+@pytest.mark.parametrize(
+    "command", [("detect",), ("plan", "pytorch-sm90-avx512")], ids=lambda words: words[0]
+)
+def test_a_package_set_that_is_none_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "flake.nix").touch()
+    for name in ("nonsense", "embedded", str(tmp_path)):
+        outcome = call(*command, "--nixpkgs", name, "--flake", tmp_path)
+        assert is_refused(outcome)
+        assert f"--nixpkgs {name}: no nixpkgs there" in outcome.err
+
+
 def test_files_that_the_other_commands_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     outcome = call("retarget", tmp_path / "file", "--gpu", "H100", "--in-place")
@@ -165,6 +177,23 @@ def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...], unbuffered: str
     assert process.stderr.read() == b""
     # As of a program that the signal SIGPIPE ended.
     assert process.wait() == 141
+
+
+def test_an_interruption_ends_it_quietly(tmp_path: Path) -> None:
+    """As Control-C does, while it waits for a file."""
+    fifo = tmp_path / "cpuinfo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytorch_variants", "detect", "--gpu=H100", f"--cpuinfo={fifo}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Waits until the other side reads.
+    with fifo.open("wb"):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, "", "")
 
 
 @pytest.mark.parametrize("command", ["list", "lookup H100", "list --json", "--help"])

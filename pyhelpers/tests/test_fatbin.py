@@ -14,12 +14,14 @@ from pytorch_variants.binary.elf import (
 )
 from pytorch_variants.binary.fatbin import (
     FatbinError,
-    find_elsewhere,
+    find_wrappers,
     read_fatbins,
     read_wrappers,
+    scan,
 )
-from pytorch_variants.binary.registration import linked_containers
+from pytorch_variants.binary.registration import whose_containers
 from pytorch_variants.errors import UserError
+from pytorch_variants.verify.gpu import read_gpu
 
 ALL = [f"cubin sm_{arch}" for arch in (75, 80, 90, 120)]
 
@@ -74,7 +76,7 @@ def test_an_uncompressed_cubin_is_an_elf_file() -> None:
             for entry in container.entries:
                 start = entry.offset + entry.header_size
                 cubin = Elf.parse(elf.data[start : start + entry.payload_size])
-                assert cubin.machine == "machine 190"  # EM_CUDA
+                assert cubin.machine == "CUDA"
 
 
 def test_sizes_add_up() -> None:
@@ -179,8 +181,10 @@ def test_debug_symbols_alone(tmp_path: Path) -> None:
 READERS: tuple[Callable[[Elf], object], ...] = (
     read_fatbins,
     read_wrappers,
-    lambda elf: list(find_elsewhere(elf)),
-    lambda elf: linked_containers(elf, "libtorch_cuda.so"),
+    scan,
+    lambda elf: list(find_wrappers(elf)),
+    whose_containers,
+    read_gpu,
 )
 
 

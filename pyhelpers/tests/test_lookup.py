@@ -94,6 +94,40 @@ def test_ambiguous_and_unknown_names_list_candidates(text: str, candidates: tupl
 
 
 @pytest.mark.parametrize(
+    ("line", "maker"),
+    [
+        ("MI300X", "AMD"),
+        ("mi 250", "AMD"),
+        ("AMD Instinct MI210", "AMD"),
+        ("Radeon RX 7900 XTX", "AMD"),
+        ("RX 6800", "AMD"),
+        ("gfx942", "AMD"),
+        ("Radeon Pro W7900", "AMD"),
+        ("Arc A770", "Intel"),
+        ("Intel Arc B580", "Intel"),
+        ("Intel Data Center GPU Max 1550", "Intel"),
+        ("Gaudi 3", "Intel"),
+    ],
+)
+def test_gpus_of_other_makers_are_named_as_such(line: str, maker: str) -> None:
+    outcome = call("lookup", line)
+    assert is_refused(outcome)
+    assert f"\"{line}\" is {maker}'s, and this project is for NVIDIA's GPUs" in outcome.err
+    assert not any(f"is {maker}'s" in call("lookup", *words).err for words in (["H1000"], ["RTX 6090"]))
+
+
+@pytest.mark.parametrize(
+    "text", ["AMD EPYC 9654", "Intel Xeon 8480", "Matrix 5000", "RTX 7000", "Searchlight"]
+)
+def test_other_texts_are_not_taken_for_them(text: str) -> None:
+    assert "this project is for NVIDIA's" not in call("lookup", text).err
+
+
+def test_no_product_of_the_table_is_anothers() -> None:
+    assert not [name for name in products() if "NVIDIA's" in call("lookup", name).err]
+
+
+@pytest.mark.parametrize(
     ("line", "found"),
     [
         ("NVIDIA RTX 4090", {"RTX 4090": "sm89"}),

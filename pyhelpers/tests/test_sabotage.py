@@ -13,17 +13,15 @@ from pathlib import Path
 import pytest
 import sabotage as ways
 from conftest import FLAGSHIP
-from sabotage import Sabotage, companion, link_all
+from sabotage import Sabotage, link_all
 
-from pytorch_variants.findings import COMPILED
+from pytorch_variants.findings import Origin
 from pytorch_variants.names.variant import parse_name
 from pytorch_variants.verify.environment import find_environment
 from pytorch_variants.verify.static import (
     check_files,
     verify,
 )
-
-OFFICIAL = "official wheel, retargeted"
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Case:
     check: str
     words: str
     variant: str = FLAGSHIP
-    origin: str = OFFICIAL
+    origin: Origin = Origin.WHEEL
     imported: bool = False
 
     @property
@@ -44,14 +42,14 @@ class Case:
 
 CASES = [
     Case(ways.extra_architecture, "GPU code", "sm_80 sm_90"),
-    Case(ways.extra_architecture, "GPU code", "sm_80 sm_90", origin=COMPILED),
+    Case(ways.extra_architecture, "GPU code", "sm_80 sm_90", origin=Origin.SOURCE),
     Case(ways.extra_in_a_small_library, "GPU code", "sm_90 sm_120"),
     Case(ways.not_retargeted, "GPU code", "sm_80"),
     Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm80-sm90-avx512"),
     Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm80-avx512"),
     Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm90a-avx512"),
     Case(ways.another_architecture, "GPU code", "sm_80"),
-    Case(ways.no_code_at_all, "GPU code", "none"),
+    Case(ways.no_code_at_all, "GPU code", ""),
     Case(ways.ptx_alone, "GPU code", "PTX_90"),
     Case(ways.ptx_beside, "GPU code", "sm_90 PTX_90"),
     Case(ways.specific_code_alone, "GPU code", "sm_90a"),
@@ -64,30 +62,30 @@ CASES = [
     Case(ways.without_cuda, "CUDA build", "no"),
     Case(ways.another_library_by_its_name, "CUDA build", "no"),
     Case(ways.nothing, "CUDA build", "yes", variant="pytorch-cpu-avx512"),
-    Case(ways.corrupt_container, "GPU code", "magic number is"),
-    Case(ways.container_past_its_section, "GPU code", "its section has"),
-    Case(ways.entry_past_its_container, "GPU code", "its container has"),
-    Case(ways.unknown_kind_of_entry, "GPU code", "unknown kind 99"),
-    Case(ways.section_past_the_file, "GPU code", "past the end of the file"),
-    Case(ways.code_in_an_odd_section, "GPU code", "in .my_fatbin"),
-    Case(ways.truncated, "GPU code", "past the end of the file"),
-    Case(ways.empty, "GPU code", "not an ELF file"),
-    Case(ways.not_a_library, "GPU code", "not an ELF file"),
-    Case(ways.dangling, "GPU code", "No such file"),
-    Case(ways.of_32_bits, "GPU code", "32-bit"),
+    Case(ways.corrupt_container, "files", "magic number is"),
+    Case(ways.container_past_its_section, "files", "its section has"),
+    Case(ways.entry_past_its_container, "files", "its container has"),
+    Case(ways.unknown_kind_of_entry, "files", "unknown kind 99"),
+    Case(ways.section_past_the_file, "files", "past the end of the file"),
+    Case(ways.code_in_an_odd_section, "GPU code", "sm_80 not in the name"),
+    Case(ways.truncated, "files", "past the end of the file"),
+    Case(ways.empty, "files", "not an ELF file"),
+    Case(ways.not_a_library, "files", "not an ELF file"),
+    Case(ways.dangling, "files", "No such file"),
+    Case(ways.of_32_bits, "files", "32-bit"),
     Case(ways.of_another_machine, "machine", "aarch64"),
     Case(ways.nothing, "machine", "x86_64", variant="pytorch-sm90-armv9"),
     Case(ways.too_many_instructions, "instructions", "avx512f", variant="pytorch-sm90-avx2"),
-    Case(ways.nothing, "instruction set in use", "the platform's own", origin=COMPILED),
-    Case(ways.nothing, "CPU flags", "without -mavx512f", origin=COMPILED, imported=True),
+    Case(ways.nothing, "instruction set in use", "the platform's own", origin=Origin.SOURCE),
+    Case(ways.nothing, "CPU flags", "", origin=Origin.SOURCE, imported=True),
     Case(ways.nothing, "CUDA version", "12.8", variant="pytorch-cuda12_9-sm90-avx512", imported=True),
     Case(ways.nothing, "Python", "3.11", variant="pytorch-python313-sm90-avx512", imported=True),
     Case(ways.lying_flags, "architecture flags", "sm_80", imported=True),
     Case(ways.a_library_missing, "import torch", "libc10.so", imported=True),
     Case(ways.cudnn_missing, "linkage", "no libcudnn.so.9", imported=True),
-    Case(ways.cudnn_truncated, "linkage", "past the end of the file", imported=True),
+    Case(ways.cudnn_truncated, "files", "past the end of the file", imported=True),
     Case(ways.another_cuda_runtime, "CUDA libraries", "12.8 13.", imported=True),
-    Case(ways.runpath_to_nowhere, "linkage", "no libtorch_cuda.so", imported=True),
+    Case(ways.runpath_to_nowhere, "RECORD", "libtorch_cuda_linalg.so: another content"),
     Case(ways.second_torch_of_another_python, "torch packages", "python3.99", imported=True),
     Case(ways.second_torch_installed_over, "torch packages", "torch-2.9.1", imported=True),
     Case(ways.second_torch_in_a_companion, "torch packages", "torchvision/libc10.so", imported=True),
@@ -98,6 +96,30 @@ CASES = [
         "asks for torch==2.9.1, this is 2.10.0",
         imported=True,
     ),
+    Case(
+        ways.companion_of_another_name_that_asks_for_another,
+        "companion",
+        "asks for torch==2.9.1",
+        imported=True,
+    ),
+    Case(ways.companion_that_exits, "companion", "import torchvision: SystemExit 3", imported=True),
+    Case(
+        ways.companion_that_ends_the_process,
+        "companion",
+        "import torchvision: the process ended itself, exit code 0",
+        imported=True,
+    ),
+    Case(ways.companion_that_brings_another_torch, "companion", "import torchvision: nothing", imported=True),
+    Case(ways.torch_in_front, "torch imported", "other/torch", imported=True),
+    Case(ways.a_changed_python_file, "RECORD", "torch/version.py: another content"),
+    Case(ways.a_part_missing, "RECORD", "libnvrtc-builtins.so.12.8: No such file"),
+    Case(ways.a_part_missing, "opened by name", "no libnvrtc-builtins.so.12.8", imported=True),
+    Case(ways.linalg_missing, "RECORD", "libtorch_cuda_linalg.so: No such file"),
+    Case(ways.linalg_missing_without_a_record, "opened by name", "no libtorch_cuda_linalg.so", imported=True),
+    Case(ways.an_empty_part_of_cudnn, "RECORD", "libcudnn_heuristic.so.9: 0 bytes"),
+    Case(ways.an_empty_part_of_cudnn, "files", "not an ELF file"),
+    Case(ways.a_part_that_does_not_load, "loads", "nobody_has_it", imported=True),
+    Case(ways.a_looping_tree_with_a_fifo, "files", "neither a file nor a directory"),
     Case(ways.companion_that_does_not_load, "companion", "not_in_there", imported=True),
     Case(ways.companion_for_another_gpu, "GPU code", "sm_80", imported=True),
 ]
@@ -129,15 +151,27 @@ def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[st
         findings = list(verify(sabotage.root, variant, case.origin).findings)
     else:
         findings = list(check_files(find_environment(sabotage.root), variant, case.origin))
-    wrong = {row.check: f"{row.found} ({row.where})" for row in findings if row.status == "wrong"}
+    wrong = {row.check: f"{row.found_text} ({row.where})" for row in findings if row.status == "wrong"}
     rows = [row for row in findings if row.status == "wrong" and row.check == case.check]
-    caught = [row for row in rows if case.words in row.found]
+    caught = [row for row in rows if case.words in row.found_text]
     assert caught, wrong
-    record_property("caught by", f"{case.check}: {caught[0].found} | {caught[0].where}")
+    record_property("caught by", f"{case.check}: {caught[0].found_text} | {caught[0].where}")
 
 
-def test_without_sabotage_it_passes(sabotage: Sabotage) -> None:
-    companion(sabotage)
-    report = verify(sabotage.root, parse_name(FLAGSHIP), OFFICIAL)
+@pytest.mark.parametrize(
+    "make",
+    [
+        ways.right_companion,
+        ways.right_companion_with_a_legacy_extra,
+        ways.right_companion_that_prints_and_forks,
+        ways.right_companion_for_several_releases,
+        ways.without_record,
+    ],
+    ids=lambda make: make.__name__,
+)
+def test_what_is_right_passes(make: Callable[[Sabotage], None], sabotage: Sabotage) -> None:
+    make(sabotage)
+    report = verify(sabotage.root, parse_name(FLAGSHIP), Origin.WHEEL)
     assert report.passed, [row for row in report.findings if row.status == "wrong"]
-    assert "companion" in {row.check for row in report.findings}
+    if make is not ways.without_record:
+        assert "companion" in {row.check for row in report.findings}

@@ -9,19 +9,13 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator
-from functools import cache
 from itertools import pairwise, product
 
 import pytest
 from conftest import ROOT
 from table_form import Table, quoted, wrong_forms
 
-from pytorch_variants.binary.instructions import (
-    allowed,
-    arm_features,
-    characteristic,
-    x86_feature,
-)
+from pytorch_variants.binary.instructions import allowed, characteristic, told_apart
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -53,32 +47,12 @@ def wrong_gpus(table: Table) -> Iterator[str]:
             yield f"gpu.{after}.capability: stands after {before}; write the entry before it"
 
 
-@cache
-def told_apart(platform: str) -> frozenset[str]:
-    """The features that isa.py finds in machine code: asked of every opcode there is."""
-    features: set[str | None]
-    if platform == "x86_64-linux":
-        every, modes = range(256), (b"\x00", b"\xc0")
-        plain = product((b"", b"\x66", b"\xf2", b"\xf3"), (b"\x0f", b"\x0f\x38", b"\x0f\x3a"), every, modes)
-        codes = [bytes([*prefix, *escape, opcode, *mode]) for prefix, escape, opcode, mode in plain]
-        for map_, third, opcode, mode in product(range(1, 7), range(8), every, modes):
-            codes.append(bytes([0xC4, map_, third, opcode, *mode]))
-            codes.append(bytes([0x62, map_, third, 0, opcode, *mode]))
-        features = set(map(x86_feature, codes))
-    else:
-        # Registers and immediates are elsewhere.
-        words = (high << 21 | low << 10 for high, low in product(range(1 << 11), range(1 << 6)))
-        features = {need for _, need in arm_features(b"".join(word.to_bytes(4, "little") for word in words))}
-    return frozenset(feature for feature in features if feature)
-
-
-# What isa.py has no opcodes of: the set that needs these is known by its atomics and asimddp.
-UNTOLD = {"aarch64-linux": frozenset({"asimdrdm", "fphp", "asimdhp"}), "x86_64-linux": frozenset[str]()}
+# What is in no machine code by another name: the set that needs it is known by what it implies.
+UNTOLD = frozenset({"sve2"})
 
 
 def is_told_apart(feature: str, platform: str) -> bool:
-    told, same = told_apart(platform), allowed((feature,))
-    return feature in told | UNTOLD[platform] or (feature not in same and bool(same & told))
+    return feature in told_apart(platform.removesuffix("-linux")) | UNTOLD
 
 
 def wrong_features(name: str, cpu: Table, cpuinfo: tuple[str, ...]) -> Iterator[str]:
@@ -87,15 +61,15 @@ def wrong_features(name: str, cpu: Table, cpuinfo: tuple[str, ...]) -> Iterator[
     for feature, platform in product(cpu["cpuinfo"], cpu["platforms"]):
         if not is_told_apart(feature, platform):
             unknown = True
-            near = difflib.get_close_matches(feature, told_apart(platform), 1, 0.8)
+            near = difflib.get_close_matches(feature, told_apart(platform.removesuffix("-linux")), 1, 0.8)
             meant = f"write {quoted(near[0])} or " if near else ""
-            unseen = f"isa.py does not find {quoted(feature)} in {platform} code"
-            yield f"{place}: {unseen}; {meant}teach isa.py its opcodes"
+            unseen = f"instructions.py does not find {quoted(feature)} in {platform} code"
+            yield f"{place}: {unseen}; {meant}teach instructions.py its opcodes"
     try:
         characteristic(cpuinfo)
     except StopIteration:
         if not unknown:
-            yield f"{place}: isa.py's characteristic() knows none of these; write extends, or add one there"
+            yield f"{place}: instructions.py's characteristic() knows none; write extends, or add one there"
 
 
 def wrong_place(
@@ -289,10 +263,18 @@ WRONG_TOGETHER: list[tuple[Table, str, str]] = [
     ({"cpu.small": like("cpu", "avx2", cpuinfo=["avx2"])}, "cpu.small.cpuinfo", "write the entry before it"),
     ({"cpu.same": like("cpu", "avx")}, "cpu.same.cpuinfo", "nothing that avx does not have; write what"),
     ({"cpu.amx_": like("cpu", "amx", cpuinfo=["avx_vnni"])}, "cpu.amx_", "is read as amx"),
-    ({"cpu.amx.cpuinfo": ["avx10_2"]}, "cpu.amx.cpuinfo", '"avx10_2" in x86_64-linux code; teach isa.py'),
-    ({"cpu.amx.cpuinfo": ["avx512fp16"]}, "cpu.amx.cpuinfo", 'write "avx512_fp16" or teach isa.py'),
+    (
+        {"cpu.amx.cpuinfo": ["avx10_2"]},
+        "cpu.amx.cpuinfo",
+        '"avx10_2" in x86_64-linux code; teach instructions.py',
+    ),
+    ({"cpu.amx.cpuinfo": ["avx512fp16"]}, "cpu.amx.cpuinfo", 'write "avx512_fp16" or teach instructions.py'),
     ({"cpu.armv9.cpuinfo": ["sve", "avx2"]}, "cpu.armv9.cpuinfo", 'find "avx2" in aarch64-linux code'),
-    ({"cpu.avx.cpuinfo": ["popcnt"]}, "cpu.avx.cpuinfo", "isa.py's characteristic() knows none of these"),
+    (
+        {"cpu.avx.cpuinfo": ["popcnt"]},
+        "cpu.avx.cpuinfo",
+        "instructions.py's characteristic() knows none",
+    ),
 ]
 
 
@@ -320,13 +302,3 @@ def test_every_mistake_has_its_line(table: Table) -> None:
 def test_what_is_no_toml_is_one_line() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"^lib/hardware\.toml: .*line 3, column 1"):
         load('[gpu.sm88]\na = ["x"\nb = 1')
-
-
-@pytest.mark.usefixtures("table")
-def test_isa_finds_what_it_is_tested_for() -> None:
-    """That the opcodes asked are enough: each feature for which test_verify_cpu.py has an instruction."""
-    # That module does not load where the table is wrong.
-    from test_verify_cpu import ENCODED
-
-    assert {feature for feature in ENCODED.values() if feature} <= told_apart("x86_64-linux")
-    assert {"sve", "atomics", "asimddp"} <= told_apart("aarch64-linux")

@@ -12,7 +12,7 @@ from test_report import SCHEMA
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.findings import (
-    COMPILED,
+    Origin,
     from_json,
     to_json,
 )
@@ -21,7 +21,7 @@ from pytorch_variants.verify import runtime
 from pytorch_variants.verify.runtime import verify_runtime
 from pytorch_variants.verify.static import verify
 
-ORIGIN = "official wheel, retargeted"
+ORIGIN = Origin.WHEEL
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -33,10 +33,10 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def wrong(environment: Path, variant: str = FLAGSHIP, origin: str = ORIGIN) -> dict[str, str]:
+def wrong(environment: Path, variant: str = FLAGSHIP, origin: Origin = ORIGIN) -> dict[str, str]:
     """What a verification finds wrong, by check."""
     findings = verify(environment, parse_name(variant), origin).findings
-    return {row.check: f"{row.expected} | {row.found}" for row in findings if row.status == "wrong"}
+    return {row.check: f"{row.expected_text} | {row.found_text}" for row in findings if row.status == "wrong"}
 
 
 def test_the_right_build_passes(environment: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_runtime_part_without_a_gpu(environment: Path) -> None:
     assert right.returncode == 0, right.stdout
     rows = {row["check"]: row for row in json.loads(right.stdout)["findings"]}
     assert {"matmul fp32", "conv2d", "attention", "sort", "svdvals", "random numbers"} <= set(rows)
-    assert rows["sort"]["expected"] == "equal to float64"
+    assert rows["sort"]["expected"] == ["equal to float64"]
     other = command("verify", environment, "--variant", FLAGSHIP, "--runtime")
     assert other.returncode == 2
     assert other.stderr.startswith("pytorch-variants: no GPU to check on: ")
@@ -86,7 +86,7 @@ def test_a_driver_without_its_libraries(
     module.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05\n")
     monkeypatch.setattr(runtime, "_MODULE", module)
     with pytest.raises(UserError, match=r"NVIDIA's driver is loaded, .* README"):
-        verify_runtime(environment, parse_name(FLAGSHIP), COMPILED)
+        verify_runtime(environment, parse_name(FLAGSHIP), Origin.SOURCE)
 
 
 def test_a_wrong_result_is_a_finding(environment: Path, tmp_path: Path) -> None:

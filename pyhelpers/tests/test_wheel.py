@@ -14,16 +14,20 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
-from binaries import c_library, contents, cuda_library
+from binaries import c_library, contents, cuda_library, nvcc_library
 from conftest import FLAGSHIP, Nix
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import parse_wheel_filename
 
+from pytorch_variants.retarget.installed import retarget_directory
 from pytorch_variants.retarget.library import FLAGS_LIBRARY
 from pytorch_variants.retarget.record import row
 from pytorch_variants.retarget.rewrite import BLOCK
@@ -36,7 +40,13 @@ FLAGS = 'const char *arch_flags(void) {{ return "{}"; }}'
 TAGS = "3-py3-none-manylinux_2_28_x86_64"
 
 
-def make_wheel(directory: Path, name: str = "torch", requires: str = "", version: str = "2.10.0") -> Path:
+def make_wheel(
+    directory: Path,
+    name: str = "torch",
+    requires: str = "",
+    version: str = "2.10.0",
+    extra: Mapping[str, Path] = MappingProxyType({}),
+) -> Path:
     """A wheel of the same shape as PyTorch's, importable, with real CUDA libraries."""
     root = directory / f"{name}-tree"
     lib = root / name / "lib"
@@ -45,6 +55,8 @@ def make_wheel(directory: Path, name: str = "torch", requires: str = "", version
     (root / name / "version.py").write_text(f"__version__ = '{version}+cu128'\ncuda = '12.8'\n")
     shutil.copy(cuda_library("many"), lib / f"lib{name}_cuda.so")
     shutil.copy(cuda_library("many"), lib / "libcudart-1a2b.so.12")
+    for place, library in extra.items():
+        shutil.copy(library, root / name / place)
     # Longer than one block of the compression, and not compressible.
     (lib / "data.bin").write_bytes(random.Random(1).randbytes(BLOCK + 999))
     if name == "torch":
@@ -342,3 +354,146 @@ def test_the_official_wheel_as_a_wheel(embedded: Nix, tmp_path: Path) -> None:
         for path in changed - {record}:
             data = after.read(path)
             assert rows[path] == row(hashlib.sha256(data).digest(), len(data)), path
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "directory"])
+def test_never_through_what_somebody_planted(kind: str, wheel: Path, tmp_path: Path) -> None:
+    """Whoever may write to the directory knows the name of the part file."""
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    victim.write_text("precious")
+    out.mkdir()
+    name = retarget_wheel(wheel, tmp_path, [90]).path.name
+    part = out / f".{name}.part"
+    match kind:
+        case "link":
+            part.symlink_to(victim)
+        case "dangling link":
+            part.symlink_to(tmp_path / "new")
+        case "hard link":
+            part.hardlink_to(victim)
+        case "fifo":
+            os.mkfifo(part)
+        case "directory":
+            part.mkdir()
+    result = command(wheel, "--gpu", "h100", "-o", out)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "somebody put it there" in result.stderr
+    assert victim.read_text() == "precious"
+    assert {path.name for path in out.iterdir()} == {part.name}
+    assert not (tmp_path / "new").exists()
+
+
+def entry_of(wheel: Path, name: str) -> tuple[int, int]:
+    """The places of an entry's headers: in the archive's directory, and before its bytes."""
+    with zipfile.ZipFile(wheel) as archive:
+        info = archive.getinfo(name)
+        directory = archive.start_dir
+    data = wheel.read_bytes()
+    place = data.index(name.encode(), directory) - 46
+    assert data[place : place + 4] == b"PK\1\2"
+    return place, info.header_offset
+
+
+INFO = "torch-2.10.0.dist-info"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (f"{INFO}/METADATA", lambda data: data.replace(b"Name: torch", b"Name: t\xff\xfeorch"), "not UTF-8"),
+        (f"{INFO}/METADATA", lambda data: data.replace(b"Version: 2.10.0", b"Vers: 2"), "has no Version"),
+        (f"{INFO}/METADATA", lambda data: bytes(5 << 20), "is the most that is read"),
+        (f"{INFO}/RECORD", lambda data: b"\xff\xfe" + data, "not UTF-8"),
+        (f"{INFO}/RECORD", lambda data: b'a,"' + b"x" * 200_000, "RECORD cannot be read"),
+        ("torch/retargeted.json", lambda data: b"[]", "not what retarget writes"),
+    ],
+)
+def test_damaged_metadata(name: str, change: Any, message: str, wheel: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "in" / wheel.name
+    bad.parent.mkdir()
+    files = {**read(wheel)}
+    files[name] = change(files.get(name, b""))
+    with zipfile.ZipFile(bad, "w") as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+    result = command(bad, "--gpu", "h100", "-o", tmp_path / "out")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert re.search(message, result.stderr), result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [
+        (6, b"\xff\x00"),  # the version of zip that it takes
+        (8, b"\x41\x00"),  # encrypted
+        (10, b"\x63\x00"),  # a compression that nobody knows
+        (20, b"\xff\xff\xff\x7f"),  # the compressed size
+        (24, b"\xff\xff\xff\x7f"),  # the size
+        (28, b"\xff\xff"),  # the length of its name
+        (42, b"\xff\xff\xff\x7f"),  # where it is
+        (42, b"\xff\xff\xff\xff"),
+    ],
+)
+@pytest.mark.parametrize("name", [f"{INFO}/METADATA", "torch/lib/libtorch_cuda.so", "torch/__init__.py"])
+def test_a_damaged_directory(name: str, offset: int, value: bytes, wheel: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "in" / wheel.name
+    bad.parent.mkdir()
+    data = bytearray(wheel.read_bytes())
+    place, _ = entry_of(wheel, name)
+    data[place + offset : place + offset + len(value)] = value
+    bad.write_bytes(data)
+    result = command(bad, "--gpu", "h100", "-o", tmp_path / "out")
+    assert result.returncode == 2, result.stdout
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_wheel_of_nvidias(wheel: Path, tmp_path: Path) -> None:
+    """By what its metadata says, whatever its libraries are called."""
+    theirs = tmp_path / wheel.name
+    with zipfile.ZipFile(theirs, "w") as archive:
+        for name, data in read(wheel).items():
+            if name.endswith("METADATA"):
+                data = data.replace(b"Name: torch\n", b"Name: torch\nAuthor: NVIDIA\nLicense: NVIDIA EULA\n")
+            archive.writestr(name, data)
+    result = command(theirs, "--gpu", "h100", "-o", tmp_path / "out")
+    assert result.returncode == 2
+    assert "it is torch, which is NVIDIA's (NVIDIA EULA): NVIDIA's licence" in result.stderr
+
+
+def test_what_is_taken_out_is_written_down(tmp_path: Path) -> None:
+    """Beside the package, in RECORD, and of all retargetings together."""
+    special = nvcc_library("special", "-gencode=arch=compute_90a,code=sm_90a")
+    wheel = make_wheel(tmp_path, extra={"lib/libtorch_special.so": special})
+    (tmp_path / "first").mkdir()
+    first = retarget_wheel(wheel, tmp_path / "first", [80, 120])
+    data = read(first.path)
+    said = json.loads(data["torch/retargeted.json"])
+    assert said == {
+        "schema": 1,
+        "libraries": {
+            "lib/libtorch_special.so": {
+                "containers": 2,
+                "emptied": {"0": ["sm_90a"], "1": ["sm_90a"]},
+                "ptx": {},
+            }
+        },
+    }
+    record = data[next(name for name in data if name.endswith("RECORD"))].decode()
+    digest = row(hashlib.sha256(data["torch/retargeted.json"]).digest(), len(data["torch/retargeted.json"]))
+    assert ["torch/retargeted.json", *digest] in list(csv.reader(io.StringIO(record)))
+    (tmp_path / "second").mkdir()
+    second = retarget_wheel(first.path, tmp_path / "second", [80])
+    assert read(second.path)["torch/retargeted.json"] == data["torch/retargeted.json"]
+    # An installed one says the same.
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    retarget_directory(site / "torch", [80])
+    assert json.loads((site / "torch" / "retargeted.json").read_text()) == said
+    rows = list(csv.reader(io.StringIO((site / f"{INFO}/RECORD").read_text())))
+    written = (site / "torch" / "retargeted.json").read_bytes()
+    assert ["torch/retargeted.json", *row(hashlib.sha256(written).digest(), len(written))] in rows

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pytorch_variants.errors import UserError
-    from pytorch_variants.findings import Finding, Report
+    from pytorch_variants.findings import Finding, Origin, Policy, Report
     from pytorch_variants.hardware.compatibility import runs_on
     from pytorch_variants.hardware.spelling import parse_cpu, parse_gpu
     from pytorch_variants.hardware.table import Cpu, Gpu
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytorch_variants.names.variant import Variant, parse_name
     from pytorch_variants.retarget import Account, RetargetOptions, retarget_path
     from pytorch_variants.retarget.library import Retargeted
+    from pytorch_variants.verify.inspect import Answer, Inspected, Inspection, inspect_path
     from pytorch_variants.verify.static import verify as verify_environment
 else:
     # The imports above, for when they are needed: where each is, and its name there if that is another.
@@ -42,6 +43,12 @@ else:
         "Account": "retarget",
         "Retargeted": "retarget.library",
         "retarget_path": "retarget",
+        "Answer": "verify.inspect",
+        "Inspected": "verify.inspect",
+        "Inspection": "verify.inspect",
+        "inspect_path": "verify.inspect",
+        "Origin": "findings",
+        "Policy": "findings",
         "Finding": "findings",
         "Report": "findings",
         "verify_environment": "verify.static:verify",
@@ -64,16 +71,22 @@ else:
 __all__ = [
     "Account",
     "Advice",
+    "Answer",
     "Cpu",
     "Finding",
     "Gpu",
+    "Inspected",
+    "Inspection",
     "Match",
+    "Origin",
+    "Policy",
     "Report",
     "RetargetOptions",
     "Retargeted",
     "UserError",
     "Variant",
     "detect",
+    "inspect_path",
     "lookup",
     "parse_cpu",
     "parse_gpu",

@@ -1,5 +1,6 @@
 """Files of JSON, and writing a file so that nobody ever finds half of it."""
 
+import errno
 import json
 import os
 import stat
@@ -41,11 +42,20 @@ def replacing(target: Path, mode: int) -> Iterator[int]:
             f"{target}: written by calls that Windows has not: write it on Linux or macOS"
         ) from None
     part = target.with_name(f".{target.name}.part")
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+    planted = UserError(f"{part}: somebody put it there, and it leads elsewhere: remove it")
+    # Never through a link: in a directory that others can write to it may lead to any file of ours.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
+        descriptor = os.open(part, flags, 0o600)
+    except OSError as error:
+        raise planted if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO) else error from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise planted
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = os.path.samestat(os.fstat(descriptor), part.stat())
+            ours = os.path.samestat(os.fstat(descriptor), part.lstat())
         except (BlockingIOError, FileNotFoundError):
             ours = False
         if not ours:

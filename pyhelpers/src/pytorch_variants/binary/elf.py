@@ -1,15 +1,19 @@
 """What an ELF file says about itself: the parts that GPU code, the loader and the linker need.
 
 64-bit little-endian files only, which is every machine that PyTorch's CUDA builds run on. Layouts are
-those of the System V gABI, chapters 4 and 5.
+those of the System V gABI, chapters 4 and 5. The loader goes by the program headers; a file may come without
+section headers.
 """
 
 import mmap
 import os
+import stat
 import struct
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
@@ -22,12 +26,26 @@ RELA = struct.Struct("<QQq")
 _DYNAMIC = struct.Struct("<qQ")
 
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR = 1, 2, 4, 6
-SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_DYNSYM = 1, 2, 4, 8, 11
+PF_X, PF_W = 1, 2
+SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_DYNSYM = 0, 1, 2, 4, 8, 11
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STT_OBJECT, STT_FUNC = 1, 2
-DT_NEEDED, DT_STRTAB, DT_RPATH, DT_RUNPATH = 1, 5, 15, 29
+DT_NEEDED, DT_STRTAB, DT_RELA, DT_RELASZ, DT_RPATH, DT_RUNPATH = 1, 5, 7, 8, 15, 29
 
-MACHINES = {62: "x86_64", 183: "aarch64"}
+EM_CUDA = 190
+MACHINES = {62: "x86_64", 183: "aarch64", EM_CUDA: "CUDA"}
+# R_X86_64_RELATIVE and R_AARCH64_RELATIVE: the addend is the address.
+RELATIVE = {"x86_64": 8, "aarch64": 1027}
+
+# What the counts of a header cannot say is in the first section's header (gABI, "e_shnum").
+_EXTENDED = 0xFFFF
+# More than any library has; what a header claims beyond is damage.
+_MOST_SECTIONS = 1 << 18
+_MOST_SEGMENTS = 1 << 12
+_MOST_NAMES = 64 << 20  # characters of all sections' names
+_MOST_DYNAMIC = 1 << 16
+WINDOW = 1 << 18  # bytes that are searched at a time: what a processor keeps near
+_ROWS = 1 << 16  # of a table that are looked at together
 
 
 class ElfError(UserError):
@@ -91,14 +109,23 @@ class Elf:
         """Read the headers. Raises ElfError, one line, on anything that is not a sane file."""
         return _parse(memoryview(data))
 
+    @cached_property
+    def _loaded(self) -> tuple[Segment, ...]:
+        return tuple(segment for segment in self.segments if segment.type == PT_LOAD)
+
+    @cached_property
+    def _filled(self) -> tuple[Section, ...]:
+        filled = [s for s in self.sections if s.size and s.type not in (SHT_NULL, SHT_NOBITS)]
+        return tuple(sorted(filled, key=lambda section: section.offset))
+
     def section(self, name: str) -> Section | None:
         """The first section of that name, None if there is none."""
         return next((section for section in self.sections if section.name == name), None)
 
     def offset_of(self, address: int) -> int:
         """The place in the file of an address that the loader fills from it. Raises ElfError."""
-        for segment in self.segments:
-            if segment.type == PT_LOAD and 0 <= address - segment.address < segment.file_size:
+        for segment in self._loaded:
+            if 0 <= address - segment.address < segment.file_size:
                 return address - segment.address + segment.offset
         raise ElfError(f"address {address:#x} is in no loaded segment")
 
@@ -107,13 +134,40 @@ class Elf:
         size = 0 if section.type == SHT_NOBITS else section.size
         return self.data[section.offset : section.offset + size]
 
-    def find(self, wanted: bytes, start: int, end: int) -> int:
-        """Where in the file these bytes are first found between two places; -1 if they are not."""
-        whole = self.data.obj
-        if isinstance(whole, mmap.mmap | bytes) and len(whole) == len(self.data):
-            return whole.find(wanted, start, end)
-        found = bytes(self.data[start:end]).find(wanted)
-        return found if found < 0 else start + found
+    def segment_at(self, offset: int, size: int = 1) -> Segment | None:
+        """The segment that the loader maps these bytes of the file with, None if it leaves them."""
+        for segment in self._loaded:
+            if segment.offset <= offset and offset + size <= segment.offset + segment.file_size:
+                return segment
+        return None
+
+    def section_at(self, offset: int) -> Section | None:
+        """The section that a byte of the file belongs to."""
+        index = bisect_right(self._filled, offset, key=lambda section: section.offset) - 1
+        section = self._filled[index] if index >= 0 else None
+        return section if section and offset < section.offset + section.size else None
+
+    def relocated(self, places: Collection[int]) -> dict[int, int]:
+        """What the loader writes at these addresses for RELA entries without a symbol; others are left out.
+
+        Raises ElfError.
+        """
+        values = dict(self.dynamic)
+        relative = RELATIVE.get(self.machine)
+        if DT_RELA not in values or DT_RELASZ not in values or not places:
+            return {}
+        start, size = self.offset_of(values[DT_RELA]), values[DT_RELASZ]
+        size -= size % RELA.size
+        rows, wanted = _table(self.data, "the relocation table", start, size), frozenset(places)
+        found: dict[int, int] = {}
+        for first in range(0, size, _ROWS * RELA.size):
+            part = rows[first : first + _ROWS * RELA.size]
+            # One column is taken out of the rows, and searched whole.
+            hits = wanted.intersection(part.cast("Q")[::3].tolist())
+            if hits:
+                rows_of = RELA.iter_unpack(part)
+                found |= {at: addend for at, info, addend in rows_of if at in hits and info == relative}
+        return found
 
     def symbols(self, type_: int, most: int | None = None) -> Iterator[Symbol]:
         """The symbols of the table of this type, SHT_SYMTAB or SHT_DYNSYM, in its order.
@@ -129,6 +183,29 @@ class Elf:
         for index in range(0, count, step):
             name, info, _, section, address, size = SYMBOL.unpack_from(rows, index * SYMBOL.size)
             yield Symbol(_string(names, name), info & 15, not info >> 4, section, address, size)
+
+    def symbols_with(self, type_: int, texts: Sequence[bytes], before: int, most: int) -> Iterator[Symbol]:
+        """The symbols of a table whose names have one of some texts after at most `before` characters.
+
+        Quicker than going through all: the names are searched whole. `most` are given. Raises ElfError.
+        """
+        table = next((section for section in self.sections if section.type == type_), None)
+        if table is None or table.link >= len(self.sections):
+            return
+        rows, names = self.contents(table), self.contents(self.sections[table.link])
+        rows = rows[: len(rows) - len(rows) % SYMBOL.size]
+        # A name may be the end of another one.
+        ends = {place for text in texts for place in find_all(names, text, 0, len(names))}
+        starts = {place - back for place in ends for back in range(before + 1)}
+        step = _ROWS * SYMBOL.size
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            for index in [n for n, name in enumerate(part.cast("I")[::6].tolist()) if name in starts]:
+                name, info, _, section, address, size = SYMBOL.unpack_from(part, index * SYMBOL.size)
+                if not most:
+                    return
+                most -= 1
+                yield Symbol(_string(names, name), info & 15, not info >> 4, section, address, size)
 
     def forget(self) -> None:
         """Give back the pages read so far: those of a mapped file count as this process's memory."""
@@ -155,6 +232,17 @@ class Elf:
         return tuple(part for path in paths for part in path.split(":") if part)
 
 
+def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[int]:
+    """Where these bytes begin, between two places."""
+    for first in range(start, end, WINDOW):
+        size = min(WINDOW, end - first)
+        window = bytes(data[first : first + size + len(wanted) - 1])
+        place = window.find(wanted)
+        while place >= 0:
+            yield first + place
+            place = window.find(wanted, place + 1)
+
+
 def _string(data: memoryview, offset: int) -> str:
     text = b""
     while offset < len(data):
@@ -175,6 +263,8 @@ def _table(data: memoryview, what: str, offset: int, size: int) -> memoryview:
 
 
 def _segments(data: memoryview, offset: int, count: int) -> Iterator[Segment]:
+    if count > _MOST_SEGMENTS:
+        raise ElfError(f"it says that it has {count} segments; {_MOST_SEGMENTS} is the most that is read")
     table = _table(data, "the program header table", offset, count * SEGMENT.size)
     for type_, flags, start, address, physical, file_size, memory_size, align in SEGMENT.iter_unpack(table):
         if start + file_size > len(data):
@@ -187,25 +277,33 @@ def _segments(data: memoryview, offset: int, count: int) -> Iterator[Segment]:
 
 
 def _sections(data: memoryview, offset: int, count: int, names: int) -> Iterator[Section]:
-    table = _table(data, "the section header table", offset, count * SECTION.size)
-    raw = list(SECTION.iter_unpack(table))
+    if count > _MOST_SECTIONS:
+        raise ElfError(f"it says that it has {count} sections; {_MOST_SECTIONS} is the most that is read")
+    raw = list(SECTION.iter_unpack(_table(data, "the section header table", offset, count * SECTION.size)))
     if count and names >= count:
         raise ElfError(f"section {names} should have the section names, but there are {count}")
+    length = 0
     for index, (name, type_, flags, address, start, size, link, _, _, _) in enumerate(raw):
-        if type_ != SHT_NOBITS and start + size > len(data):
+        if type_ not in (SHT_NULL, SHT_NOBITS) and start + size > len(data):
             raise ElfError(f"section {index} ends at {start + size}, past the end of the file at {len(data)}")
-        text = _string(data, raw[names][4] + name) if type_ else ""
+        text = _string(data, raw[names][4] + name) if type_ and names else ""
+        length += len(text)
+        if length > _MOST_NAMES:
+            raise ElfError(f"the names of its sections have more than {_MOST_NAMES} characters")
         yield Section(index, text, type_, flags, address, start, size, link)
 
 
 def _dynamic(data: memoryview, segments: tuple[Segment, ...]) -> Iterator[tuple[int, int]]:
-    for segment in segments:
-        if segment.type == PT_DYNAMIC:
-            size = segment.file_size - segment.file_size % _DYNAMIC.size
-            for tag, value in _DYNAMIC.iter_unpack(data[segment.offset : segment.offset + size]):
-                if not tag:
-                    break
-                yield tag, value
+    # Of several the loader takes the last.
+    for segment in [segment for segment in segments if segment.type == PT_DYNAMIC][-1:]:
+        size = segment.file_size - segment.file_size % _DYNAMIC.size
+        rows = _DYNAMIC.iter_unpack(data[segment.offset : segment.offset + size])
+        for number, (tag, value) in enumerate(rows):
+            if not tag:
+                break
+            if number == _MOST_DYNAMIC:
+                raise ElfError(f"its dynamic section has more than {_MOST_DYNAMIC} entries")
+            yield tag, value
 
 
 def _parse(data: memoryview) -> Elf:
@@ -220,8 +318,14 @@ def _parse(data: memoryview) -> Elf:
     segment_size, segment_count, section_size, section_count, names = header[9:14]
     if segment_count and segment_size != SEGMENT.size:
         raise ElfError(f"program headers of {segment_size} bytes; {SEGMENT.size} are wanted")
-    if section_count and section_size != SECTION.size:
+    if (section_count or sections_offset) and section_size != SECTION.size:
         raise ElfError(f"section headers of {section_size} bytes; {SECTION.size} are wanted")
+    if sections_offset and (not section_count or _EXTENDED in (names, segment_count)):
+        first = _table(data, "the section header table", sections_offset, SECTION.size)
+        _, _, _, _, _, size, link, info, _, _ = SECTION.unpack(first)
+        section_count = section_count or size
+        names = link if names == _EXTENDED else names
+        segment_count = info if segment_count == _EXTENDED else segment_count
     segments = tuple(_segments(data, segments_offset, segment_count))
     return Elf(
         data=data,
@@ -234,6 +338,18 @@ def _parse(data: memoryview) -> Elf:
     )
 
 
+def open_regular(path: Path) -> int:
+    """A descriptor of a file to read, never one that blocks. Raises OSError, and ElfError if it is none."""
+    # Windows has neither of these, and another one that leaves bytes as they are.
+    flags = (getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    descriptor = os.open(path, sum(flags, os.O_RDONLY))
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    raise ElfError("Is a directory" if stat.S_ISDIR(mode) else "not a regular file")
+
+
 @contextmanager
 def open_elf(path: Path) -> Iterator[Elf]:
     """Map a file and read its headers; the Elf is good inside the block only.
@@ -241,10 +357,12 @@ def open_elf(path: Path) -> Iterator[Elf]:
     Raises ElfError, with the path, where the file cannot be read or is not a sane ELF file.
     """
     try:
-        with path.open("rb") as file:
+        file = open_regular(path)
+        try:
             # An empty file cannot be mapped.
-            size = os.fstat(file.fileno()).st_size
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            data = mmap.mmap(file, 0, access=mmap.ACCESS_READ) if os.fstat(file).st_size else b""
+        finally:
+            os.close(file)
         elf = Elf.parse(data)
     except OSError as error:
         raise ElfError(f"{path}: {error.strerror}") from error

@@ -1,85 +1,122 @@
-"""Which instruction set an x86 or Arm instruction needs, by the names that /proc/cpuinfo has for them.
+"""Which instruction sets an x86 or Arm instruction needs, by the names that /proc/cpuinfo has for them.
 
-Everything that the table's sets add to x86-64 is encoded with a VEX or an EVEX prefix, but for a few
-integer instructions; opcode tables are those of the Intel 64 and IA-32 Architectures Software Developer's
-Manual, volume 2, appendix A. Capstone finds where instructions begin. It knows neither AMX nor BF16 nor
-FP16, whose length follows from the prefix.
+Capstone finds where instructions begin. It knows neither AMX nor FP16 nor much that came later: the length of
+those follows from their prefix. What they need is looked up in opcodes.py.
 """
 
+import re
 import struct
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
 
-# What having one of the table's names brings with it, by GCC's rules (gcc/common/config/i386).
+from pytorch_variants.binary import opcodes
+
+# What having one of the names brings with it: by GCC's rules (gcc/common/config/i386 and aarch64), and for
+# AVX what every CPU that has it has.
 _IMPLIED = {
-    "avx": frozenset({"popcnt"}),
-    "avx2": frozenset({"avx", "popcnt"}),
-    "fma": frozenset({"avx", "popcnt"}),
-    "f16c": frozenset({"avx", "popcnt"}),
-    "avx512f": frozenset({"avx2", "avx", "popcnt"}),
-    "abm": frozenset({"popcnt"}),
-    "sve2": frozenset({"sve"}),
+    "pni": "sse2",
+    "ssse3": "pni",
+    "sse4_1": "ssse3",
+    "sse4_2": "sse4_1",
+    "sse4a": "pni",
+    "avx": "sse4_2 popcnt xsave cx16 rdtscp",
+    "avx2": "avx",
+    "fma": "avx",
+    "f16c": "avx",
+    "fma4": "avx sse4a",
+    "xop": "fma4",
+    "vaes": "avx2 aes",
+    "vpclmulqdq": "avx2 pclmulqdq",
+    "avx_vnni": "avx2",
+    "avx512f": "avx2",
+    "avx512bw": "avx512f",
+    "avx512cd": "avx512f",
+    "avx512dq": "avx512f",
+    "avx512vl": "avx512f",
+    "avx512ifma": "avx512f",
+    "avx512vbmi": "avx512bw",
+    "avx512_vbmi2": "avx512bw",
+    "avx512_bitalg": "avx512bw",
+    "avx512_vpopcntdq": "avx512f",
+    "avx512_vnni": "avx512f",
+    "avx512_bf16": "avx512bw",
+    "avx512_fp16": "avx512bw avx512dq avx512vl",
+    "abm": "popcnt",
+    "amx_int8": "amx_tile",
+    "amx_bf16": "amx_tile",
+    "atomics": "crc32",
+    "asimdhp": "fphp",
+    "sve": "fphp asimdhp fcma",
+    "sve2": "sve asimdrdm crc32 lrcpc ilrcpc jscvt flagm paca",
 }
-# The parts of AVX-512 that every set of the table has together are told apart by nothing here.
-_SAME = {"avx512dq": "avx512f", "avx512vl": "avx512f", "avx512bw": "avx512f", "sve2": "sve"}
+# In every x86-64 CPU.
+_EVERYWHERE = frozenset({"sse", "sse2", "mmx"})
+
+# What stands for bytes that are no instruction.
+ODD = ".byte"
+
+_PREFIXES = ("np", "66", "f3", "f2")
 
 
-def _hex(text: str) -> frozenset[int]:
-    """Opcodes from "60-6d 70"."""
-    ranges = (part.partition("-") for part in text.split())
-    return frozenset(o for low, _, high in ranges for o in range(int(low, 16), int(high or low, 16) + 1))
+class _Rule(NamedTuple):
+    """A row of opcodes.py for one opcode: the values of each of _FIELDS that fit, or None for any."""
+
+    values: tuple[range | None, ...]
+    features: frozenset[str]
 
 
-# (opcode map, opcodes): AVX2 where the vector has 256 bits, AVX where it has 128.
-_INTEGER = {
-    1: _hex("60-6d 70-76 d1-d5 d7-e5 e8-ef f1-f6 f8-fe"),
-    2: _hex("00-0b 17 1c-1e 20-25 28-2b 30-35 37-41"),
-    3: _hex("0e-0f 42 4c"),
-}
-_VEX = {
-    1: {"avx512f": _hex("41-4b 90-93 98-99")},
-    2: {
-        "f16c": _hex("13"),
-        "avx2": _hex("16 36 45-47 58-5a 78-79 8c 8e 90-93"),
-        "amx_tile": _hex("49 4b"),
-        "avx_vnni": _hex("50-53"),
-        "amx_bf16": _hex("5c"),
-        "amx_int8": _hex("5e"),
-        "fma": _hex("96-9f a6-af b6-bf"),
-        "bmi1": _hex("f2-f3"),
-        "bmi2": _hex("f5-f6"),
-    },
-    3: {
-        "avx512f": _hex("30-33"),
-        "f16c": _hex("1d"),
-        "avx2": _hex("00-02 38-39 46"),
-        "bmi2": _hex("f0"),
-    },
-}
-_EVEX = {
-    2: {
-        "avx512cd": _hex("44 c4"),
-        "avx512_vnni": _hex("50-53"),
-        "avx512_bitalg": _hex("54 8f"),
-        "avx512_vpopcntdq": _hex("55"),
-        "avx512_vbmi2": _hex("62-63 70-73"),
-        "avx512vbmi": _hex("75 7d 8d 83"),
-        "avx512ifma": _hex("b4-b5"),
-    },
-    3: {"avx512_vbmi2": _hex("70-73")},
-}
-_LEGACY_PREFIXES = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3")
-_IMMEDIATE = _hex("70-73 c2 c4-c6")  # of map 1; all of map 3 have one
+_FIELDS = ("w", "l", "mod", "reg", "rm")
 
 
+def _numbers(text: str, base: int) -> range:
+    low, _, high = text.partition("-")
+    return range(int(low, base), int(high or low, base) + 1)
+
+
+_Table = dict[tuple[int, int, int], list[_Rule]]
+
+
+def _read(text: str) -> _Table:
+    """A table of opcodes.py by opcode map, prefix (np, 66, f3, f2 as 0 to 3) and opcode."""
+    table: _Table = {}
+    for line in text.splitlines():
+        features, map_, prefixes, condition, *codes = line.split()
+        wanted = dict(part.split("=") for part in condition.split(",") if condition != "-")
+        values = tuple(_numbers(wanted[name], 10) if name in wanted else None for name in _FIELDS)
+        rule = _Rule(values, frozenset(features.split("+")))
+        for prefix in _PREFIXES if prefixes == "*" else prefixes.split(","):
+            for opcode in (number for code in codes for number in _numbers(code, 16)):
+                table.setdefault((int(map_), _PREFIXES.index(prefix), opcode), []).append(rule)
+    return table
+
+
+_LEGACY, _VEX, _EVEX, _XOP = map(_read, (opcodes.LEGACY, opcodes.VEX, opcodes.EVEX, opcodes.XOP))
+_SCALAR = _read(opcodes.SCALAR)
+# Those that name their set alone, where AVX-512's foundation is needed as well.
+_BESIDES = frozenset({"gfni", "vaes", "vpclmulqdq", "avx512_bf16", "avx512_vp2intersect"})
+_NOW_EXT = frozenset(b"\x0c\x1c\x8a\x8e\xbb")
+
+_NOTHING: frozenset[str] = frozenset()
+# Encoded as no table has it: no instruction that was known when the tables were written.
+UNKNOWN = frozenset({"unknown"})
+
+
+@cache
 def allowed(cpuinfo: tuple[str, ...]) -> frozenset[str]:
-    """All that code for a CPU with these flags may use, the flags themselves and what they imply.
+    """All that code for a CPU with these flags may use: the flags, and what they imply.
 
-    >>> sorted(allowed(("avx2",)))
-    ['avx', 'avx2', 'popcnt']
+    >>> sorted(allowed(("avx2",)) - allowed(("avx",)))
+    ['avx2']
     """
-    named = frozenset(_SAME.get(flag, flag) for flag in cpuinfo)
-    return named.union(*(_IMPLIED.get(flag, frozenset()) for flag in named))
+    found = set(_EVERYWHERE)
+    left = list(cpuinfo)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += _IMPLIED.get(name, "").split()
+    return frozenset(found)
 
 
 def characteristic(cpuinfo: tuple[str, ...]) -> str:
@@ -94,100 +131,305 @@ def characteristic(cpuinfo: tuple[str, ...]) -> str:
     return next(name for name in ("avx512f", "avx2", "avx", "sve", "atomics") if name in usable)
 
 
-def _look_up(table: dict[str, frozenset[int]], opcode: int, default: str) -> str:
-    return next((name for name, opcodes in table.items() if opcode in opcodes), default)
+@cache
+def told_apart(machine: str) -> frozenset[str]:
+    """Every feature that is found in machine code, by ELF's name of the machine."""
+    if machine == "aarch64":
+        return frozenset(name for _, _, name in _ARM if name)
+    rules = (rule for table in (_LEGACY, _VEX, _EVEX, _XOP) for rows in table.values() for rule in rows)
+    return frozenset({"avx512vl", "3dnow", "3dnowext"}.union(*(rule.features for rule in rules)))
 
 
-def _vex(map_: int, prefix: int, wide: int, opcode: int, modrm: int) -> str:
-    if opcode in _INTEGER.get(map_, frozenset()):
-        return "avx2" if wide else "avx"
-    if map_ == 2 and opcode in (0x18, 0x19):  # From a register they came with AVX2.
-        return "avx2" if modrm >> 6 == 3 else "avx"
-    if map_ == 2 and opcode == 0xF7:
-        return "bmi2" if prefix else "bmi1"
-    return _look_up(_VEX.get(map_, {}), opcode, "avx")
+def _find(
+    table: _Table, key: tuple[int, int, int], w: int, length: int, modrm: int, default: frozenset[str]
+) -> frozenset[str]:
+    instruction = (w, length, modrm >> 6 == 3, modrm >> 3 & 7, modrm & 7)
+    for rule in table.get(key, ()):
+        if all(fits is None or value in fits for fits, value in zip(rule.values, instruction, strict=True)):
+            return rule.features
+    return default
 
 
-def _evex(map_: int, prefix: int, opcode: int) -> str:
-    if map_ in (5, 6):
-        return "avx512_fp16"
-    if map_ == 2 and (opcode, prefix) in ((0x52, 2), (0x72, 2), (0x72, 3)):
-        return "avx512_bf16"
-    if map_ == 2 and (opcode, prefix) in ((0x2A, 2), (0x3A, 2)):
-        return "avx512cd"
-    return _look_up(_EVEX.get(map_, {}), opcode, "avx512f")
+@cache
+def _vex(map_: int, third: int, opcode: int, modrm: int) -> frozenset[str]:
+    return _find(_VEX, (map_, third & 3, opcode), third >> 7, third >> 2 & 1, modrm, UNKNOWN)
 
 
-def x86_feature(code: bytes) -> str | None:
-    """What one x86-64 instruction needs beyond x86-64 itself, as /proc/cpuinfo names it; else None."""
+@cache
+def _xop(map_: int, third: int, opcode: int) -> frozenset[str]:
+    return _find(_XOP, (map_, third & 3, opcode), third >> 7, third >> 2 & 1, 0, UNKNOWN)
+
+
+@cache
+def _evex(map_: int, third: int, fourth: int, opcode: int, modrm: int) -> frozenset[str]:
+    length, key = fourth >> 5 & 3, (map_, third & 3, opcode)
+    # With rounding in the instruction the vector has 512 bits.
+    if fourth & 0x10 and modrm >> 6 == 3:
+        length = 2
+    features = _find(_EVEX, key, third >> 7, length, modrm, UNKNOWN)
+    if features is UNKNOWN:
+        return UNKNOWN
+    if length < 2 and key not in _SCALAR:
+        return features | {"avx512vl"}
+    return features | {"avx512f"} if features <= _BESIDES else features
+
+
+@cache
+def _legacy(map_: int, prefix: int, wide: int, opcode: int, modrm: int) -> frozenset[str]:
+    return _find(_LEGACY, (map_, prefix, opcode), wide, 0, modrm, _NOTHING)
+
+
+def _one_byte_opcode(code: bytes) -> frozenset[str]:
+    if code[:2] in (b"\xc6\xf8", b"\xc7\xf8"):
+        return frozenset({"rtm"})
+    # fisttp came with SSE3.
+    if code[:1] in (b"\xdb", b"\xdd", b"\xdf") and len(code) > 1 and code[1] < 0xC0 and code[1] >> 3 & 7 == 1:
+        return frozenset({"pni"})
+    return _NOTHING
+
+
+def x86_features(code: bytes) -> frozenset[str]:
+    """What one x86-64 instruction needs, as /proc/cpuinfo names it: nothing for most.
+
+    Several names mean that all of them are needed. SSE, SSE2 and MMX, which every CPU has, count too.
+    """
     first = code[0]
-    # In front of VEX and EVEX, which come first by far, only 67 and the segments may stand.
-    if first in (0xC5, 0xC4, 0x62):
-        return _vector_feature(code)
+    if first == 0xC5 and len(code) > 2:
+        # vzeroupper has no operand.
+        return _vex(1, code[1] & 0x7F, code[2], code[3] if len(code) > 3 else 0)
+    if first == 0xC4 and len(code) > 3:
+        return _vex(code[1] & 31, code[2] & 0x87, code[3], code[4] if len(code) > 4 else 0)
+    if first == 0x62 and len(code) > 5:
+        return _evex(code[1] & 7, code[2] & 0x83, code[3] & 0x70, code[4], code[5])
+    if first == 0x8F and len(code) > 4 and code[1] & 31 >= 8:
+        return _xop(code[1] & 31, code[2] & 0x87, code[3])
+    start = _prefixes_of(code)
+    if start and start < len(code) and code[start] in b"\xc5\xc4\x62\x8f":
+        return x86_features(code[start:])
+    before = code[:start]
+    prefix = 2 if 0xF3 in before else 3 if 0xF2 in before else 1 if 0x66 in before else 0
+    if prefix > 1:
+        # Of f2 and f3 the last one counts.
+        prefix = 2 if before.rfind(b"\xf3") > before.rfind(b"\xf2") else 3
+    wide = 0
+    if start < len(code) and code[start] & 0xF0 == 0x40:
+        wide = code[start] >> 3 & 1
+        start += 1
+    opcode = code[start : start + 4]
+    if opcode[:1] != b"\x0f":
+        return _one_byte_opcode(opcode)
+    if opcode[1:2] == b"\x0f":
+        return frozenset({"3dnowext" if code[-1] in _NOW_EXT else "3dnow"})
+    map_, at = {b"\x38": (2, 2), b"\x3a": (3, 2)}.get(opcode[1:2], (1, 1))
+    if len(opcode) <= at:
+        return _NOTHING
+    return _legacy(map_, prefix, wide, opcode[at], opcode[at + 1] if len(opcode) > at + 1 else 0)
+
+
+_LEGACY_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
+_IMMEDIATE = b"\x70\x71\x72\x73\xc2\xc4\xc5\xc6"  # of map 1; all of map 3 have one
+
+
+def _prefixes_of(code: bytes) -> int:
     start = 0
-    while start < len(code) - 1 and code[start] in _LEGACY_PREFIXES:
+    while start < len(code) and code[start] in _LEGACY_PREFIXES:
         start += 1
-    if code[start] in (0xC5, 0xC4, 0x62):
-        return _vector_feature(code[start:])
-    if code[start] & 0xF0 == 0x40:
-        start += 1
-    opcode = code[start : start + 3]
-    if opcode[:2] == b"\x0f\xb8" and 0xF3 in code[:start]:
-        return "popcnt"
-    if opcode[:2] == b"\x0f\xbd" and 0xF3 in code[:start]:
-        return "abm"
-    if opcode in (b"\x0f\x38\xf0", b"\x0f\x38\xf1") and 0xF2 not in code[:start]:
-        return "movbe"
-    return None
+    return start
 
 
-def _vector_feature(code: bytes) -> str | None:
-    if code[0] == 0x62:
-        return _evex(code[1] & 7, code[2] & 3, code[4])
-    map_, third, opcode = (1, code[1], 2) if code[0] == 0xC5 else (code[1] & 31, code[2], 3)
-    # vzeroupper has no operand.
-    modrm = code[opcode + 1] if len(code) > opcode + 1 else 0
-    return _vex(map_, third & 3, third & 4, code[opcode], modrm)
+def _length(code: bytes) -> int | None:
+    """The length of an instruction that Capstone does not know, by its prefix and its operand; else None.
 
-
-def _vector_length(code: bytes) -> int | None:
-    """The length of a VEX or EVEX instruction, from its prefix and its operand; None for anything else."""
-    sizes = {0xC5: 2, 0xC4: 3, 0x62: 4}
-    if not code or code[0] not in sizes or len(code) < sizes[code[0]] + 2:
+    None as well where no table has it, or where it has no end.
+    """
+    size = start = _prefixes_of(code)
+    if size < len(code) and code[size] & 0xF0 == 0x40:
+        size += 1
+    head = code[size : size + 6]
+    if len(head) < 4:
         return None
-    size = sizes[code[0]]
-    map_ = 1 if size == 2 else code[1] & (31 if size == 3 else 7)
-    opcode, modrm = code[size], code[size + 1]
-    length, mode, low = size + 2, modrm >> 6, modrm & 7
+    if (start == size and head[0] in b"\xc4\xc5\x62") or (head[0] == 0x8F and head[1] & 31 >= 8):
+        at = {0xC5: 2, 0x62: 4}.get(head[0], 3)
+        if len(head) <= at:
+            return None
+        map_ = 1 if head[0] == 0xC5 else head[1] & (7 if head[0] == 0x62 else 31)
+        immediate = 4 if map_ == 10 else map_ in (3, 8) or (map_ == 1 and head[at] in _IMMEDIATE)
+    elif head[0] == 0x0F and head[1] in b"\x38\x3a":
+        at, immediate = 2, head[1] == 0x3A
+    elif head[0] == 0x0F and head[1] in b"\x01\x0d\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\xae\xc7":
+        at, immediate = 1, 0
+    else:
+        return None
+    length = size + at + 2
+    if len(code) < length:
+        return None
+    modrm = code[length - 1]
+    mode, low = modrm >> 6, modrm & 7
     if mode != 3 and low == 4:
         if len(code) <= length:
             return None
-        base = code[length] & 7
+        low = code[length] & 7
         length += 1
-        if mode == 0 and base == 5:
-            length += 4
-    elif mode == 0 and low == 5:
+    if mode == 0 and low == 5:
         length += 4
-    length += {1: 1, 2: 4}.get(mode, 0)
-    return length + (map_ == 3 or (map_ == 1 and opcode in _IMMEDIATE))
+    length += {1: 1, 2: 4}.get(mode, 0) + immediate
+    known = x86_features(code[:length]) - UNKNOWN or at == 1
+    return length if known and length <= len(code) else None
+
+
+def x86_decoder() -> Any:
+    """What x86_instructions decodes with: a capstone.Cs that goes on after what is no instruction."""
+    import capstone  # Not where the GPU alone is tested.
+
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.skipdata = True
+    return decoder
 
 
 def x86_instructions(decoder: Any, code: bytes, address: int) -> Iterator[tuple[int, bytes, str]]:
-    """Address, bytes and mnemonic of each instruction, up to the first byte that is none.
+    """Address, bytes and mnemonic of each instruction; a byte that begins none has the mnemonic ODD.
 
-    `decoder` is a capstone.Cs for x86-64 without details. The mnemonic of what it does not know is "".
+    `decoder` is one of x86_decoder(). The mnemonic of what it does not know is "".
     """
     offset = 0
     while offset < len(code):
         for start, size, mnemonic, _ in decoder.disasm_lite(code[offset:], address + offset):
             begin = start - address
-            offset = begin + size
-            yield start, code[begin:offset], mnemonic
-        length = _vector_length(code[offset : offset + 12])
-        if length is None or offset + length > len(code):
+            if mnemonic == ODD and (length := _length(code[begin : begin + 16])):
+                offset = begin + length
+                yield start, code[begin:offset], ""
+                # Capstone went on within it.
+                break
+            yield start, code[begin : begin + size], mnemonic
+        else:
             return
-        yield address + offset, code[offset : offset + length], ""
-        offset += length
+
+
+def _class(values: Iterable[int]) -> bytes:
+    return b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(values)) + b"]"
+
+
+def _vector_pattern(table: _Table, wanted: frozenset[str], head: bytes) -> Iterator[bytes]:
+    """What the instructions of some features look like, from their prefix's second byte on."""
+    by_form: dict[tuple[int, int, range | None, range | None], set[int]] = {}
+    for (map_, prefix, opcode), rules in table.items():
+        for rule in rules:
+            if rule.features & wanted:
+                by_form.setdefault((map_, prefix, rule.values[0], rule.values[1]), set()).add(opcode)
+    for (map_, prefix, w, length), codes in by_form.items():
+        third = [
+            byte
+            for byte in range(256)
+            if byte & 3 == prefix and (w is None or byte >> 7 in w)
+            if (byte & 4 if head == b"\x62" else length is None or (byte >> 2 & 1) in length)
+        ]
+        if head == b"\x62":
+            yield (
+                _class(byte for byte in range(256) if byte & 15 == map_)
+                + _class(third)
+                + b"."
+                + _class(codes)
+            )
+        elif head != b"\xc5":
+            yield _class(byte for byte in range(256) if byte & 31 == map_) + _class(third) + _class(codes)
+        elif map_ == 1 and (w is None or 0 in w):
+            # The short prefix has no W; its bit is a register's.
+            yield _class({byte & 0x7F | high for byte in third for high in (0, 0x80)}) + _class(codes)
+
+
+@cache
+def x86_patterns(features: frozenset[str]) -> tuple[re.Pattern[bytes], ...]:
+    """What match where an instruction that needs one of these could begin, and nowhere else.
+
+    Most that they find is within other instructions. Of the legacy encodings there are those of two opcode
+    maps; the others have nothing to be known by. Each begins with one fixed byte, which makes it quick.
+    """
+    heads = ((b"\x62", _EVEX), (b"\xc4", _VEX), (b"\xc5", _VEX), (b"\x8f", _XOP))
+    found = []
+    for head, table in heads:
+        forms = list(_vector_pattern(table, features, head))
+        if forms:
+            found.append(re.escape(head) + b"(?:" + b"|".join(forms) + b")")
+    for map_, escape in ((2, b"\x38"), (3, b"\x3a")):
+        codes = {
+            o for (m, _, o), rules in _LEGACY.items() if m == map_ for r in rules if r.features & features
+        }
+        if codes:
+            found.append(b"\x0f" + escape + _class(codes))
+    return tuple(re.compile(pattern, re.DOTALL) for pattern in found)
+
+
+# Mask, value and name of AArch64's encodings beyond Armv8.0 with floating point; the first that fits counts.
+_ARM = (
+    (0x9E000000, 0x80000000, "sme"),
+    (0x1E000000, 0x04000000, "sve"),
+    (0x3FFFFC00, 0x38BFC000, "lrcpc"),
+    (0x3F208C00, 0x38200000, "atomics"),
+    (0x3F20FC00, 0x38208000, "atomics"),
+    (0x3FA07C00, 0x08A07C00, "atomics"),
+    (0xBFA07C00, 0x08207C00, "atomics"),
+    (0x3F200C00, 0x19000000, "ilrcpc"),
+    (0x7FE0F000, 0x1AC04000, "crc32"),
+    (0x7FE0F000, 0x1AC05000, "crc32"),
+    (0xBFE0FC00, 0x0E809400, "asimddp"),
+    (0xBFE0FC00, 0x2E809400, "asimddp"),
+    (0x9FC0F400, 0x0F80E000, "asimddp"),
+    (0xFFE0FC00, 0x4E80A400, "i8mm"),
+    (0xFFE0FC00, 0x6E80A400, "i8mm"),
+    (0xFFE0FC00, 0x4E80AC00, "i8mm"),
+    (0xBFE0FC00, 0x0E809C00, "i8mm"),
+    (0xBF40F400, 0x0F00F000, "i8mm"),
+    (0xBFE0FC00, 0x2E40FC00, "bf16"),
+    (0xFFE0FC00, 0x6E40EC00, "bf16"),
+    (0xBFE0FC00, 0x2EC0FC00, "bf16"),
+    (0xBF40F400, 0x0F40F000, "bf16"),
+    (0xBFFFFC00, 0x0EA16800, "bf16"),
+    (0xFFFFFC00, 0x1E634000, "bf16"),
+    (0xBF20F400, 0x2E008400, "asimdrdm"),
+    (0xFF20F400, 0x7E008400, "asimdrdm"),
+    (0xAF00D400, 0x2F00D000, "asimdrdm"),
+    (0xBF20E400, 0x2E00C400, "fcma"),
+    (0xBF20EC00, 0x2E00E400, "fcma"),
+    (0xBF009400, 0x2F001000, "fcma"),
+    (0xFFFFFC00, 0x1E7E0000, "jscvt"),
+    # Between half and other precisions Armv8.0 converts.
+    (0xFFFEFC00, 0x1EE24000, ""),
+    (0xFFFFFC00, 0x1EE2C000, ""),
+    (0x7FE00000, 0x1EE00000, "fphp"),
+    (0xFFC00000, 0x1FC00000, "fphp"),
+    (0x9F60C400, 0x0E400400, "asimdhp"),
+    (0xDF60C400, 0x5E400400, "asimdhp"),
+    (0x9F7E0C00, 0x0E780800, "asimdhp"),
+    (0xDF7E0C00, 0x5E780800, "asimdhp"),
+    (0xBFFFEC00, 0x0E30C800, "asimdhp"),
+    (0xBF7FFC00, 0x0E30F800, "asimdhp"),
+    (0xBFF8FC00, 0x0F00FC00, "asimdhp"),
+    (0x9FC0B400, 0x0F001000, "asimdhp"),
+    (0x9FC0F400, 0x0F009000, "asimdhp"),
+    (0xDFC0B400, 0x5F001000, "asimdhp"),
+    (0xDFC0F400, 0x5F009000, "asimdhp"),
+    (0xBFA0FC00, 0x0E20EC00, "asimdfhm"),
+    (0xBFA0FC00, 0x2E20CC00, "asimdfhm"),
+    (0xFF3E0C00, 0x4E280800, "aes"),
+    (0xFF208C00, 0x5E000000, "sha2"),
+    (0xFF3E0C00, 0x5E280800, "sha2"),
+    (0xBFE0FC00, 0x0EE0E000, "pmull"),
+    (0xFF000000, 0xCE000000, "sha3"),
+    (0xFFE07C10, 0xBA000400, "flagm"),
+    (0xFE9FF800, 0xD61F0800, "paca"),
+    (0xFFFFC000, 0xDAC10000, "paca"),
+    (0xFF200400, 0xF8200400, "paca"),
+)
+
+
+@cache
+def _arm_by_first_byte() -> dict[int, tuple[tuple[int, int, str], ...]]:
+    """The encodings by the byte that most are told apart by, the word's highest."""
+    rows = {
+        high: tuple(row for row in _ARM if (high << 24 & row[0]) == (row[1] & 0xFF000000 & row[0]))
+        for high in range(256)
+    }
+    return {high: row for high, row in rows.items() if row}
 
 
 def arm_features(code: bytes) -> Iterator[tuple[int, str]]:
@@ -195,10 +437,10 @@ def arm_features(code: bytes) -> Iterator[tuple[int, str]]:
 
     Encodings are those of the Arm Architecture Reference Manual, chapter C4.
     """
+    table = _arm_by_first_byte()
     for index, (word,) in enumerate(struct.iter_unpack("<I", code[: len(code) - len(code) % 4])):
-        if word >> 25 & 15 == 2:
-            yield index * 4, "sve"
-        elif word & 0x3F200C00 == 0x38200000 or word & 0x3FA07C00 == 0x08A07C00:
-            yield index * 4, "atomics"
-        elif word & 0x9FA0FC00 == 0x0E809400 and word >> 22 & 3 == 2:
-            yield index * 4, "asimddp"
+        for mask, value, name in table.get(word >> 24, ()):
+            if word & mask == value:
+                if name:
+                    yield index * 4, name
+                break

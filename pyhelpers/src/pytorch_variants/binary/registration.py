@@ -6,32 +6,39 @@ loaded by functions whose names begin with __cudaRegisterLinkedBinary.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from enum import StrEnum
 
 from pytorch_variants.binary.elf import (
-    RELA,
-    SHF_ALLOC,
-    SHT_RELA,
     SHT_SYMTAB,
     STT_FUNC,
     Elf,
     ElfError,
-    Section,
     Symbol,
 )
-from pytorch_variants.binary.fatbin import (
-    POINTER,
-    WRAPPER_SECTION_NAME,
-    read_fatbins,
-    read_wrappers,
-)
+from pytorch_variants.binary.fatbin import find_wrappers
 
-_REGISTER = re.compile(
-    r"(_ZL\d+)?(__sti____cudaRegisterAllv|__nv_cudaEntityRegisterCallbackPPv|__cudaRegisterLinkedBinary)"
+_REGISTER = (
+    b"__sti____cudaRegisterAllv",
+    b"__nv_cudaEntityRegisterCallbackPPv",
+    b"__cudaRegisterLinkedBinary",
 )
+_MANGLED = len("_ZL34")  # what may be in front
 _MOST = 1 << 16  # bytes of one such function
+_MOST_FUNCTIONS = 1 << 16
 _NAME = re.compile(rb"_Z[!-~]+|[A-Za-z_]\w{3,}(?=\0)")
 _PYTORCH = re.compile(rb"_ZN|2at|3c10|5torch|6caffe2|7cutlass|N22PyTorch")
+
+
+class Whose(StrEnum):
+    """Whose kernels a container has, if that can be told; JOINED is what a device linker made of several."""
+
+    UNKNOWN = "unknown"
+    PYTORCH = "PyTorch"
+    NCCL = "NCCL"
+    OTHER = "other"
+    JOINED = "device-linked"
 
 
 def _addresses(elf: Elf, function: Symbol) -> Iterator[int]:
@@ -65,10 +72,10 @@ def _kernel_name(elf: Elf, address: int) -> bytes | None:
     return match.group() if match else None
 
 
-def _registered(elf: Elf, wrappers: range) -> tuple[dict[int, tuple[bytes, ...]], frozenset[int]]:
+def _registered(elf: Elf, wrappers: Collection[int]) -> tuple[dict[int, tuple[bytes, ...]], frozenset[int]]:
     """The names of the kernels that each wrapper is registered with; the wrappers of device-linked code."""
-    symbols = elf.symbols(SHT_SYMTAB)
-    functions = {s.address: s for s in symbols if s.kind == STT_FUNC and _REGISTER.match(s.name)}
+    found_symbols = elf.symbols_with(SHT_SYMTAB, _REGISTER, _MANGLED, _MOST_FUNCTIONS)
+    functions = {symbol.address: symbol for symbol in found_symbols if symbol.kind == STT_FUNC}
     names: dict[int, tuple[bytes, ...]] = {}
     joined: set[int] = set()
     for function in functions.values():
@@ -84,38 +91,26 @@ def _registered(elf: Elf, wrappers: range) -> tuple[dict[int, tuple[bytes, ...]]
     return names, frozenset(joined)
 
 
-def _pointers(elf: Elf, section: Section) -> dict[int, int]:
-    """Where the wrappers point once the file is loaded: the pointer's address to the container's."""
-    shift = section.address - section.offset
-    pointers = {w.pointer_offset + shift: w.value for w in read_wrappers(elf)}
-    for table in elf.sections:
-        if table.type == SHT_RELA and table.flags & SHF_ALLOC:
-            rows = elf.contents(table)
-            for place, _, addend in RELA.iter_unpack(rows[: len(rows) - len(rows) % RELA.size]):
-                if place in pointers:
-                    pointers[place] = addend
-    return pointers
+def _address_of(elf: Elf, offset: int) -> int:
+    segment = elf.segment_at(offset)
+    return offset - segment.offset + segment.address if segment else -1
 
 
-def linked_containers(elf: Elf, name: str) -> frozenset[int]:
-    """The places in the file of containers that PyTorch's build links in and does not compile.
-
-    Those are NCCL's in libtorch_cuda.so and MAGMA's in libtorch_cuda_linalg.so. NCCL is device-linked, and
-    PyTorch's own code is not. Whatever cannot be told counts as PyTorch's own.
-    """
-    section = elf.section(WRAPPER_SECTION_NAME)
-    if section is None:
-        return frozenset()
-    names, joined = _registered(elf, range(section.address, section.address + section.size))
-    found = set()
-    for pointer, target in _pointers(elf, section).items():
-        wrapper = pointer - POINTER
+def whose_containers(elf: Elf) -> dict[int, Whose]:
+    """Whose kernels each container has, by its place in the file, if that can be told. Raises UserError."""
+    targets = {_address_of(elf, place): target for place, target in find_wrappers(elf)}
+    names: dict[int, tuple[bytes, ...]] = {}
+    joined: frozenset[int] = frozenset()
+    # Symbols that lead nowhere tell nothing.
+    with suppress(ElfError):
+        names, joined = _registered(elf, targets)
+    found: dict[int, Whose] = {}
+    for wrapper, target in targets.items():
         kernels = names.get(wrapper, ())
-        foreign = bool(kernels) and not any(_PYTORCH.search(kernel) for kernel in kernels)
-        if name == "libtorch_cuda.so":
-            linked = wrapper in joined or (foreign and all(b"nccl" in kernel for kernel in kernels))
-        else:
-            linked = foreign and name == "libtorch_cuda_linalg.so"
-        if linked:
-            found.add(elf.offset_of(target))
-    return frozenset(found & {container.offset for container in read_fatbins(elf)})
+        if wrapper in joined:
+            found[target] = Whose.JOINED
+        elif any(_PYTORCH.search(kernel) for kernel in kernels):
+            found[target] = Whose.PYTORCH
+        elif kernels:
+            found[target] = Whose.NCCL if all(b"nccl" in kernel for kernel in kernels) else Whose.OTHER
+    return found

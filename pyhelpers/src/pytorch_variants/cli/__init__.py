@@ -43,6 +43,7 @@ app = Commands(
         "detect": "detect:detect",
         "list": "list_variants:list_variants",
         "plan": "plan:plan",
+        "inspect": "inspect:inspect",
         "verify": "verify:verify",
         "retarget": "retarget:retarget",
         "lock": "lock:lock",

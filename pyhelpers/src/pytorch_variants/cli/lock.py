@@ -212,7 +212,10 @@ def check(flake: Path, require: Sequence[str], nixpkgs: Path | None, json: bool)
         _table(
             str(flake / "flake.lock"),
             ("", "of", "check", "expected", "found"),
-            ((marks[row.status], row.where, row.check, row.expected, row.found) for row in findings),
+            (
+                (marks[row.status], row.where, row.check, row.expected_text, row.found_text)
+                for row in findings
+            ),
         )
     if not passed:
         raise click.exceptions.Exit(1)

@@ -8,7 +8,14 @@ import click
 from pytorch_variants.cli.frame import PATH, argument, command
 from pytorch_variants.cli.options import as_json
 from pytorch_variants.cli.output import console
-from pytorch_variants.findings import COMPILED, Report, to_json, to_junit
+from pytorch_variants.findings import (
+    Origin,
+    Report,
+    parse_origin,
+    parse_policy,
+    to_json,
+    to_junit,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,17 +29,21 @@ def print_table(report: Report, console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=report.variant, caption=report.origin, title_justify="left", expand=False)
+    table = Table(title=report.variant, caption=report.origin.sentence, title_justify="left", expand=False)
     table.add_column("")
     for title in ("check", "expected", "found", "where"):
         table.add_column(title, overflow="fold")
     for row in sorted(report.findings, key=lambda row: row.status == "wrong"):
-        texts = (Text(text) for text in (row.check, row.expected, row.found, row.where))
+        texts = (Text(text) for text in (row.check, row.expected_text, row.found_text, row.where))
         table.add_row(_MARKS[row.status], *texts)
     console.print(table)
     wrong = sum(row.status == "wrong" for row in report.findings)
     if report.passed:
-        console.print(f"[green]verified[/]: {report.variant} is what its name says")
+        let_pass = [*report.policy.allow]
+        if report.policy.strictness != "error":
+            let_pass.append(f"strictness {report.policy.strictness}")
+        but = f", but for what was let pass: {', '.join(let_pass)}" if let_pass else ""
+        console.print(f"[green]verified[/]: {report.variant} is what its name says{but}")
     else:
         console.print(f"[bold red]wrong[/]: {wrong} of {len(report.findings)} findings")
 
@@ -51,7 +62,24 @@ def write(report: Report, directory: Path) -> None:
 @command
 @argument("environment", type=PATH, help="A directory with bin/python, as in result.")
 @click.option("--variant", required=True, help="The variant that it should be.")
-@click.option("--origin", help="How it was made, if not compiled from source.")
+@click.option(
+    "--origin",
+    default=Origin.SOURCE.value,
+    show_default=True,
+    help="How it was made: source, or wheel for what PyTorch publishes.",
+)
+@click.option(
+    "--allow",
+    default="",
+    help="What the GPU code may be other than the name says: ptx, extra (architectures), missing; "
+    "of some libraries alone: extra:nccl. Several with commas.",
+)
+@click.option(
+    "--strictness",
+    default="error",
+    show_default=True,
+    help="What becomes of GPU code that is not as the name says: error, note, ignore.",
+)
 @click.option("--runtime", is_flag=True, help="Compute on this machine's GPU, instead of reading the files.")
 @as_json
 @click.option("--junit", type=PATH, help="Also write the report as JUnit XML.")
@@ -59,7 +87,9 @@ def write(report: Report, directory: Path) -> None:
 def verify(
     environment: Path,
     variant: str,
-    origin: str | None,
+    origin: str,
+    allow: str,
+    strictness: str,
     runtime: bool,
     json: bool,
     junit: Path | None,
@@ -73,8 +103,12 @@ def verify(
     from pytorch_variants.verify.runtime import verify_runtime
     from pytorch_variants.verify.static import verify as verify_files
 
-    check = verify_runtime if runtime else verify_files
-    report = check(environment, parse_name(variant), origin or COMPILED)
+    wanted, made = parse_name(variant), parse_origin(origin)
+    policy = parse_policy(allow, strictness)
+    if runtime:
+        report = verify_runtime(environment, wanted, made)
+    else:
+        report = verify_files(environment, wanted, made, policy)
     if junit:
         junit.write_text(to_junit(report), encoding="utf-8")
     if output:

@@ -10,13 +10,16 @@ from typing import Literal, Protocol, TypeVar
 
 from pytorch_variants.hardware.table import gpus
 
+# Machine code; PTX; and what only a device linker reads: LTO-IR and relocatable machine code.
+CodeKind = Literal["cubin", "ptx", "lto", "object"]
+
 
 class Code(Protocol):
-    """Code for one architecture: machine code (cubin) or PTX, for 90 with suffix "a" if it is sm_90a."""
+    """Code for one architecture, for 90 with suffix "a" if it is sm_90a."""
 
     @property
-    def kind(self) -> Literal["cubin", "ptx"]:
-        """Machine code, or PTX."""
+    def kind(self) -> CodeKind:
+        """What code it is."""
 
     @property
     def arch(self) -> int:
@@ -35,13 +38,15 @@ def _tegra() -> frozenset[int]:
     return frozenset(gpu.number for gpu in gpus().values() if gpu.tegra)
 
 
-def runs_on(kind: Literal["cubin", "ptx"], arch: int, suffix: str, target: int) -> bool:
+def runs_on(kind: CodeKind, arch: int, suffix: str, target: int) -> bool:
     """Whether a GPU (90 for compute capability 9.0) runs code of a kind, for an architecture with a suffix.
 
     A cubin runs on its own compute capability and on later minor ones of the same major one, but not
     between desktop and Tegra; PTX on its own and all later ones; with suffix "a" either runs on its own
-    alone, with "f" on later minor ones of the same major one.
+    alone, with "f" on later minor ones of the same major one. What is for the device linker runs on none.
     """
+    if kind in ("lto", "object"):
+        return False
     if suffix == "a":
         return arch == target
     if kind == "ptx" and not suffix:

@@ -13,6 +13,8 @@ from pytorch_variants.errors import UserError
 from pytorch_variants.findings import (
     Finding,
     expect,
+    ok,
+    wrong,
 )
 from pytorch_variants.pins.flake_lock import (
     Lock,
@@ -69,8 +71,8 @@ def _against_flake(lock: Lock) -> Iterator[Finding]:
         locked = lock.nodes[node]
         same = wanted["original"] == locked["original"]
         sides = (reference(wanted["original"]), reference(locked["original"]))
-        yield Finding("ok" if same else "wrong", "reference", *sides, name)
-        yield expect("is a flake", wanted["flake"], locked.get("flake", True), name)
+        yield (ok if same else wrong)("reference", *sides, name)
+        yield expect("is a flake", str(wanted["flake"]), str(locked.get("flake", True)), name)
         for nested, target in wanted["inputs"].items():
             if target:
                 found_target = lock.inputs(node).get(nested)
@@ -81,15 +83,15 @@ def _against_flake(lock: Lock) -> Iterator[Finding]:
 def _well_formed(name: str, locked: Mapping[str, Any]) -> Iterator[Finding]:
     """The hashes and the date of one locked reference."""
     sri = locked.get("narHash")
-    yield Finding("ok" if nix.is_sri(sri) else "wrong", "narHash", "SHA-256, SRI", str(sri), name)
+    yield (ok if nix.is_sri(sri) else wrong)("narHash", "SHA-256, SRI", str(sri), name)
     if "rev" in locked or locked.get("type") in ("git", "github", "gitlab", "sourcehut"):
         rev = locked.get("rev")
         well = isinstance(rev, str) and re.fullmatch("[0-9a-f]{40}", rev)
-        yield Finding("ok" if well else "wrong", "rev", "40 hexadecimal digits", str(rev), name)
+        yield (ok if well else wrong)("rev", "40 hexadecimal digits", str(rev), name)
     date = locked.get("lastModified", 0)
     # A day for clocks that differ. Git trees without a date, and paths, have none.
     sane = type(date) is int and 0 <= date <= time.time() + 86400
-    yield Finding("ok" if sane else "wrong", "lastModified", "Unix time, not in the future", str(date), name)
+    yield (ok if sane else wrong)("lastModified", "Unix time, not in the future", str(date), name)
 
 
 def _requirements(requirements: Sequence[Requirement], lock: Lock, path: Path | None) -> Iterator[Finding]:
@@ -109,7 +111,7 @@ def _requirements(requirements: Sequence[Requirement], lock: Lock, path: Path | 
     for requirement in requirements:
         lines = list(unmet(found, [requirement]))
         version = getattr(found, requirement.name, None)
-        yield Finding("wrong" if lines else "ok", "requirement", str(requirement), str(version), "nixpkgs")
+        yield (wrong if lines else ok)("requirement", str(requirement), str(version), "nixpkgs")
 
 
 def _problem(pin: Mapping[str, Any], names: set[str]) -> str | None:

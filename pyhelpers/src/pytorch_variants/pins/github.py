@@ -76,7 +76,7 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
     except FileNotFoundError as error:
         raise UserError(f"no {error.filename} on PATH: install it") from None
     except PermissionError as error:
-        raise UserError(f"{error.filename}: {error.strerror}: install one that runs") from None
+        raise UserError(f"{error.filename} on PATH cannot be run: make it executable") from None
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"GitHub does not say when {rev} is of ({error}): check the network") from None
     if date is None:

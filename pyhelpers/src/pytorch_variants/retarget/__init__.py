@@ -21,14 +21,18 @@ from pytorch_variants.retarget.library import (
     Retargeted,
     available,
     choose,
-    is_nvidia,
-    nvidia_among,
     read_library,
     retarget_file,
 )
+from pytorch_variants.retarget.nvidia import (
+    WHY_UNTOUCHED,
+    bundled_among,
+    installed_by_nvidia,
+    is_bundled,
+)
 from pytorch_variants.retarget.wheel import retarget_wheel
 
-WHY_UNTOUCHED = "NVIDIA's licence (the CUDA EULA) does not allow changing its libraries"
+__all__ = ["WHY_UNTOUCHED", "Account", "Options", "retarget_path"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,14 @@ def _directory(path: Path, options: RetargetOptions, progress: Progress | None) 
     )
 
 
+def _refuse_nvidia(path: Path) -> None:
+    if distribution := installed_by_nvidia(path):
+        terms = f" ({distribution.licence})" if distribution.licence else ""
+        raise UserError(f"{path}: it is of {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
+
+
 def _file(path: Path, options: RetargetOptions) -> Retargeted:
-    if is_nvidia(path):
+    if is_bundled(path):
         raise UserError(f"{path}: {WHY_UNTOUCHED}")
     target = path if options.in_place else (options.output or Path.cwd()) / path.name
     if target.exists() and target.samefile(path) and not options.in_place:
@@ -94,6 +104,8 @@ def retarget_path(path: Path, options: RetargetOptions, progress: Progress | Non
     A wheel or a library is written to `options.output`, else the current directory. Raises UserError.
     """
     start = time.perf_counter()
+    if path.suffix != ".whl":
+        _refuse_nvidia(path)
     if options.output and options.in_place:
         raise UserError("--in-place and -o exclude each other")
     if options.output:
@@ -107,7 +119,7 @@ def retarget_path(path: Path, options: RetargetOptions, progress: Progress | Non
         result, before = path, sum(library.before for library in libraries)
         after = sum(library.after for library in libraries)
         inside = (str(found) for package in packages_in(path) for found in package.rglob("*.so*"))
-        untouched = nvidia_among(inside)
+        untouched = bundled_among(inside)
     elif path.suffix == ".whl":
         wheel = retarget_wheel(
             path,

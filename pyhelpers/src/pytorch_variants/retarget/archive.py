@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import lzma
 import os
 import struct
 import zlib
@@ -10,9 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from pytorch_variants.binary.elf import open_regular
 from pytorch_variants.errors import UserError
 from pytorch_variants.retarget.rewrite import BLOCK
 
@@ -24,17 +26,32 @@ _LEVEL = 6  # zlib's default, as in official wheels; fixed, for the same bytes e
 _WINDOW = 32768  # how far back deflate can refer
 
 
+# All that zipfile raises on archives that are damaged, or of a kind that it does not know.
+_DAMAGE = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    UnicodeError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[ZipFile]:
     """Open a zip archive. Raises UserError where it is none, or is found damaged inside the block."""
     try:
+        os.close(open_regular(path))
         with ZipFile(path) as archive:
             yield archive
-    except (BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path}: {error or 'the archive ends too early'}") from error
+    except _DAMAGE as error:
+        text = str(error) or "the archive ends too early"
+        raise UserError(text if str(path) in text else f"{path}: {text}") from error
 
 
-def _start(source: int, info: ZipInfo) -> int:
+def entry_start(source: int, info: ZipInfo) -> int:
     """The place of an entry's compressed bytes."""
     header = os.pread(source, _LOCAL_HEADER.size, info.header_offset)
     if len(header) != _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
@@ -89,7 +106,7 @@ class Writer:
         """Take over an entry with its compressed bytes; `source` is the old archive, open."""
         new = self._begin(info, name)
         self._file.write(new.FileHeader())
-        start, end = _start(source, info), _start(source, info) + info.compress_size
+        start, end = entry_start(source, info), entry_start(source, info) + info.compress_size
         while start < end:
             data = os.pread(source, min(BLOCK, end - start), start)
             if not data:
@@ -119,8 +136,15 @@ class Writer:
         self._end(new)
         return digest.digest()
 
-    def close(self) -> None:
-        """Write the archive's directory."""
+    def __enter__(self) -> Self:
+        """The archive is closed where the block ends well."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the archive's directory, or leave the file as it is."""
+        if kind:
+            # ZipFile writes it whenever it is deleted, and complains that its file is closed by then.
+            self._archive.fp = None
         self._archive.close()
 
 
@@ -131,5 +155,9 @@ def check_kinds(archive: ZipFile) -> None:
         if info.filename in names:
             raise UserError(f"{archive.filename}: two entries are named {info.filename}")
         names.add(info.filename)
+        end = info.header_offset + info.compress_size
+        stored = info.compress_type == ZIP_STORED
+        if end > archive.start_dir or (stored and info.file_size != info.compress_size):
+            raise UserError(f"{archive.filename}: {info.filename} has not the size that the archive says")
         if info.flag_bits & 1 or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise UserError(f"{archive.filename}: {info.filename} is encrypted or in a rare compression")

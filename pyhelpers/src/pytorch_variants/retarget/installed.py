@@ -7,6 +7,10 @@ from pathlib import Path
 
 from pytorch_variants.binary.elf import open_elf
 from pytorch_variants.errors import UserError
+from pytorch_variants.files import replacing
+from pytorch_variants.retarget.cut import FILE as CUT_FILE
+from pytorch_variants.retarget.cut import read_cuts, to_text, with_new
+from pytorch_variants.retarget.layout import cut_of
 from pytorch_variants.retarget.library import (
     Library,
     Progress,
@@ -14,12 +18,11 @@ from pytorch_variants.retarget.library import (
     account,
     available,
     choose,
-    is_nvidia,
-    is_shared_library,
     naming,
     plan_library,
     read_library,
 )
+from pytorch_variants.retarget.nvidia import is_bundled, is_shared_library
 from pytorch_variants.retarget.record import update_records
 from pytorch_variants.retarget.rewrite import write
 
@@ -32,7 +35,7 @@ def read_directory(directory: Path) -> Iterator[Library]:
     found = []
     for path in sorted(directory.rglob("*.so*")):
         name = path.relative_to(directory.parent)
-        if not is_shared_library(path) or path.is_symlink() or not path.is_file() or is_nvidia(name):
+        if not is_shared_library(path) or path.is_symlink() or not path.is_file() or is_bundled(name):
             continue
         with path.open("rb") as file:
             if file.read(4) != b"\x7fELF":
@@ -85,6 +88,29 @@ def _rewrite(library: Library, keep: frozenset[int], keep_ptx: bool) -> Retarget
     return account(library, plan)
 
 
+def _write_cuts(
+    packages: Sequence[Path], work: Sequence[tuple[Library, frozenset[int]]], keep_ptx: bool
+) -> Iterator[tuple[Path, Path]]:
+    """Say beside each package what was taken out of it: the file, and one of the package's own."""
+    for package in packages:
+        inside = [(library, keep) for library, keep in work if library.path.is_relative_to(package)]
+        new = {
+            library.path.relative_to(package).as_posix(): cut_of(library.containers, keep, keep_ptx)
+            for library, keep in inside
+            if library.containers
+        }
+        old, path = read_cuts(package), package / CUT_FILE
+        known = with_new(old, new)
+        if known and known != old:
+            with (
+                replacing(path, 0o644) as descriptor,
+                open(descriptor, "w", encoding="utf-8", closefd=False) as file,
+            ):
+                file.write(to_text(known))
+        if known:
+            yield path, inside[0][0].path
+
+
 def retarget_directory(
     directory: Path,
     keep: Sequence[int],
@@ -111,6 +137,8 @@ def retarget_directory(
             except UserError as error:
                 raise UserError(f"{package}: {error}") from error
             work += [(library, wanted) for library in libraries]
+    # First: a run that is cut off can say later what it took out, and not what it had taken out before.
+    added = dict(_write_cuts(packages, work, keep_ptx))
     results: list[Retargeted] = []
     total, done = sum(library.size for library, _ in work), 0
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
@@ -123,5 +151,5 @@ def retarget_directory(
                 if progress:
                     progress(done, total)
     for site in sorted({package.parent for package in packages}):
-        update_records(site, [library.path for library, _ in work])
+        update_records(site, [library.path for library, _ in work], added)
     return tuple(results)

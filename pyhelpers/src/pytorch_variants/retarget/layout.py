@@ -26,8 +26,8 @@ from pytorch_variants.binary.fatbin import (
 )
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import select
+from pytorch_variants.retarget.cut import Cut
 
-_R_RELATIVE = {"x86_64": 8, "aarch64": 1027}
 _ALIGN = 8  # of a container, as nvcc's assembly asks for
 
 Copy = tuple[int, int, int]  # from, to, length
@@ -112,6 +112,18 @@ def code_names(containers: Sequence[tuple[Entry, ...]]) -> tuple[str, ...]:
         for entry in entries
     }
     return tuple(name for _, name in sorted(names))
+
+
+def cut_of(containers: Sequence[Container], keep: frozenset[int], keep_ptx: bool) -> Cut:
+    """Which containers are left without machine code, and what they have now."""
+    emptied: dict[int, tuple[str, ...]] = {}
+    ptx: dict[int, tuple[str, ...]] = {}
+    for number, container in enumerate(containers):
+        kept = select(container.entries, keep, keep_ptx)
+        if container.entries and not any(entry.kind == "cubin" for entry in kept):
+            had = tuple(dict.fromkeys(entry.sm for entry in container.entries if entry.kind == "cubin"))
+            (ptx if kept else emptied)[number] = had
+    return Cut(len(containers), emptied, ptx)
 
 
 def _compact(
@@ -221,7 +233,7 @@ def _header_patches(elf: Elf, section: Section, layout: _Layout) -> Iterator[Pat
 
 def _pointer_patches(elf: Elf, section: Section, layout: _Layout, places: dict[int, int]) -> Iterator[Patch]:
     """Follow the containers with all that points at them; `places` is {old address: new address}."""
-    relative = _R_RELATIVE.get(elf.machine)
+    relative = e.RELATIVE.get(elf.machine)
     inside = range(section.address, section.address + section.size)
 
     def place(value: int, what: str) -> bytes:
@@ -285,6 +297,10 @@ def plan_rewriting(elf: Elf, keep: frozenset[int], keep_ptx: bool) -> Rewriting:
     section, containers = elf.section(SECTION_NAME), read_fatbins(elf)
     if section is None or not containers:
         raise UserError("it has no GPU code")
+    if any(entry.kind == "lto" for container in containers for entry in container.entries):
+        raise UserError(
+            "it has LTO-IR, which a program may hand to the device linker: it cannot be retargeted"
+        )
     moves = _compact(containers, section.offset, keep, keep_ptx)
     code_end = moves[-1].offset + moves[-1].size
     layout = _layout(elf, section, code_end)

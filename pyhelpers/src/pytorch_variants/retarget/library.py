@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from pytorch_variants.binary.elf import (
     SHT_NOBITS,
@@ -25,12 +25,6 @@ from pytorch_variants.retarget.layout import (
     plan_rewriting,
 )
 from pytorch_variants.retarget.rewrite import write
-
-_NVIDIA = re.compile(
-    r"lib(cu(da|blas|dnn|fft|file|pti|rand|solver|sparse|tensor)|nccl|npp"
-    r"|nv(rtc|fatbin|jpeg|JitLink|ToolsExt|perf|shmem|vm|_)|nvidia)"
-)
-_SHARED = re.compile(r"\.so(\.[0-9.]+)?$")
 
 FLAGS_LIBRARY = "libtorch_python.so"
 _FLAG = rb"(?:sm|compute)_\d+[af]?"
@@ -69,23 +63,6 @@ class Library:
     size: int
     containers: tuple[Container, ...]
     flags: tuple[int, bytes] | None
-
-
-def is_nvidia(path: PurePath) -> bool:
-    """Whether a library, by its path in a wheel or in site-packages, is NVIDIA's own."""
-    return "nvidia" in path.parts[:-1] or bool(_NVIDIA.match(path.name))
-
-
-def is_shared_library(path: PurePath) -> bool:
-    """Whether it is named as one."""
-    return bool(_SHARED.search(path.name))
-
-
-def nvidia_among(paths: Iterable[str]) -> tuple[str, ...]:
-    """Those of some paths that are NVIDIA's libraries."""
-    return tuple(
-        sorted(path for path in paths if is_shared_library(PurePath(path)) and is_nvidia(PurePath(path)))
-    )
 
 
 def read_library(path: Path, elf: Elf) -> Library | None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 from zipfile import ZipFile, ZipInfo
@@ -26,7 +26,9 @@ from pytorch_variants.retarget.archive import (
     check_kinds,
     open_archive,
 )
-from pytorch_variants.retarget.layout import Rewriting
+from pytorch_variants.retarget.cut import FILE as CUT_FILE
+from pytorch_variants.retarget.cut import Cut, from_text, to_text, with_new
+from pytorch_variants.retarget.layout import Rewriting, cut_of
 from pytorch_variants.retarget.library import (
     TAKES_ITS_PLACE,
     Library,
@@ -35,11 +37,17 @@ from pytorch_variants.retarget.library import (
     account,
     available,
     choose,
-    is_nvidia,
-    is_shared_library,
-    nvidia_among,
     plan_library,
     read_library,
+)
+from pytorch_variants.retarget.nvidia import (
+    MOST_METADATA,
+    MOST_RECORD,
+    WHY_UNTOUCHED,
+    bundled_among,
+    is_bundled,
+    is_shared_library,
+    read_distribution,
 )
 from pytorch_variants.retarget.record import (
     Row,
@@ -83,6 +91,8 @@ def _unpack(archive: ZipFile, info: ZipInfo, scratch: Path) -> _Unpacked | None:
             while data := source.read(BLOCK):
                 file.write(data)
         file.flush()
+        if file.tell() != info.file_size:
+            raise UserError(f"it has {file.tell()} bytes, and {info.file_size} as the archive says")
         if info.file_size:
             elf = Elf.parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             if library := read_library(Path(info.filename), elf):
@@ -100,7 +110,7 @@ def _unpack(archive: ZipFile, info: ZipInfo, scratch: Path) -> _Unpacked | None:
 def _libraries(archive: ZipFile, scratch: Path, pool: Executor) -> Iterator[_Unpacked]:
     def take(info: ZipInfo) -> _Unpacked | None:
         path = PurePosixPath(info.filename)
-        if not is_shared_library(path) or is_nvidia(path):
+        if not is_shared_library(path) or is_bundled(path):
             return None
         with archive.open(info) as file:
             if file.read(4) != b"\x7fELF":
@@ -134,22 +144,49 @@ class _Names:
     record: str
 
 
-def _read_text(archive: ZipFile, name: str) -> str:
+def _read_bytes(archive: ZipFile, name: str, most: int) -> bytes:
     try:
-        return archive.read(name).decode()
+        size = archive.getinfo(name).file_size
     except KeyError as error:
         raise UserError(f"no {name} in it") from error
+    if size > most:
+        raise UserError(f"{name} has {size} bytes; {most} is the most that is read")
+    data = archive.read(name)
+    if len(data) != size:
+        raise UserError(f"{name} has {len(data)} bytes, and {size} as the archive says")
+    return data
+
+
+def _read_text(archive: ZipFile, name: str, most: int = MOST_METADATA) -> str:
+    try:
+        return _read_bytes(archive, name, most).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not UTF-8: the wheel is damaged") from error
+
+
+_METADATA = re.compile(r"[^/]+-[^/]+\.dist-info/METADATA")
+
+
+def _refuse_nvidia(archive: ZipFile) -> None:
+    for name in archive.namelist():
+        if _METADATA.fullmatch(name):
+            distribution = read_distribution(_read_bytes(archive, name, MOST_METADATA))
+            if distribution.nvidia:
+                terms = f" ({distribution.licence})" if distribution.licence else ""
+                raise UserError(f"it is {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
 
 
 def _rename(archive: ZipFile, wheel: str, keep: frozenset[int], keep_ptx: bool) -> _Names:
     entries = archive.namelist()
-    infos = {name.split("/")[0] for name in entries if re.match(r"[^/]+\.dist-info/", name)}
+    infos = {name.split("/")[0] for name in entries if re.match(r"[^/]+-[^/]+\.dist-info/", name)}
     parts = wheel.removesuffix(".whl").split("-")
     if len(infos) != 1 or len(parts) not in (5, 6):
         raise UserError("a wheel has one .dist-info directory and is named NAME-VERSION-TAGS.whl")
     info = infos.pop()
     distribution, old = info.removesuffix(".dist-info").split("-", 1)
     metadata = _read_text(archive, f"{info}/METADATA")
+    if not re.search(r"(?m)^Version: ", metadata.partition("\n\n")[0]):
+        raise UserError(f"{info}/METADATA has no Version: the wheel is damaged")
     version_py = f"{distribution}/version.py"
     code = _read_text(archive, version_py) if version_py in entries else ""
     said = _VERSION_PY.search(code)
@@ -186,6 +223,26 @@ def _reader(unpacked: _Unpacked, plan: Rewriting) -> Read:
     return read
 
 
+def _cut_files(
+    archive: ZipFile, libraries: Sequence[Library], keep: frozenset[int], keep_ptx: bool
+) -> dict[str, str]:
+    """The files that say what was taken out, by their paths: one in each package with libraries."""
+    new: dict[str, dict[str, Cut]] = {}
+    for library in libraries:
+        package, *rest = PurePosixPath(library.path).parts
+        if rest and library.containers:
+            name = str(PurePosixPath(*rest))
+            new.setdefault(package, {})[name] = cut_of(library.containers, keep, keep_ptx)
+    texts, entries = {}, set(archive.namelist())
+    for package, cuts in new.items():
+        path = f"{package}/{CUT_FILE}"
+        old = from_text(_read_bytes(archive, path, MOST_RECORD), path) if path in entries else {}
+        known = with_new(old, cuts)
+        if known or old:
+            texts[path] = to_text(known)
+    return texts
+
+
 def _write(
     archive: ZipFile,
     names: _Names,
@@ -207,11 +264,13 @@ def _write(
             rows[old] = row(writer.add(info, new, _bytes_reader(data), len(data)), len(data))
         else:
             writer.copy(source, info, new)
-    # Last, as the format asks for: it has the hashes of all others.
-    record = rewritten(_read_text(archive, names.record), rows, names.paths).encode()
     info, new = archive.getinfo(names.record), names.paths.get(names.record, names.record)
+    for path in sorted(names.texts.keys() - set(archive.namelist())):
+        data = names.texts[path].encode()
+        rows[path] = row(writer.add(info, path, _bytes_reader(data), len(data)), len(data))
+    # Last, as the format asks for: it has the hashes of all others.
+    record = rewritten(_read_text(archive, names.record, MOST_RECORD), rows, names.paths).encode()
     writer.add(info, new, _bytes_reader(record), len(record))
-    writer.close()
 
 
 def retarget_wheel(
@@ -237,7 +296,8 @@ def retarget_wheel(
     try:
         with open_archive(source) as archive, ExitStack() as stack:
             check_kinds(archive)
-            untouched = nvidia_among(archive.namelist())
+            _refuse_nvidia(archive)
+            untouched = bundled_among(archive.namelist())
             pool = stack.enter_context(ThreadPoolExecutor(workers))
             found = []
             for unpacked in _libraries(archive, directory, pool):
@@ -248,6 +308,8 @@ def retarget_wheel(
             keep = choose(have, wanted, compatible, "this wheel")
             planned = [(u, plan_library(u.elf, u.library, keep, keep_ptx)) for u in found]
             names = _rename(archive, source.name, keep, keep_ptx)
+            cuts = _cut_files(archive, [unpacked.library for unpacked in found], keep, keep_ptx)
+            names = replace(names, texts={**names.texts, **cuts})
             target = directory / names.wheel
             if target.exists() and target.samefile(source) and not in_place:
                 raise UserError(f"{source}: {TAKES_ITS_PLACE}")
@@ -263,8 +325,12 @@ def retarget_wheel(
                     progress(done, max(total, done))
 
             before = source.stat()
-            with replacing(target, before.st_mode) as file, open(file, "w+b", closefd=False) as out:
-                _write(archive, names, plans, Writer(out, pool, 2 * workers, count))
+            with (
+                replacing(target, before.st_mode) as file,
+                open(file, "w+b", closefd=False) as out,
+                Writer(out, pool, 2 * workers, count) as writer,
+            ):
+                _write(archive, names, plans, writer)
             if in_place and not target.samefile(source):
                 source.unlink()
     except UserError as error:

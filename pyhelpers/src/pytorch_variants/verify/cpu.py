@@ -1,126 +1,564 @@
-"""Verification of CPU code: the instructions in PyTorch's own functions are those of the variant's set.
+"""Verification of CPU code: no function that runs unasked needs more than the variant's instruction set.
 
-PyTorch, oneDNN, FBGEMM and XNNPACK carry kernels for several instruction sets and choose at run time; these
-prove nothing and forbid nothing. PyTorch compiles its own ones (CPU_CAPABILITY DEFAULT, AVX2, AVX512) in
-unnamed namespaces, or under names with the set in them. So what is looked at are the functions that its
-libraries export from at, c10, torch and caffe2 by other names: in libtorch_cpu.so of the official PyTorch
-2.10 and 2.15 that is 24 000 functions of 3.5 million instructions, of which none is beyond x86-64, where the
-unexported ones have hundreds of thousands that are.
+PyTorch, MKL, oneDNN, FBGEMM, XNNPACK, SLEEF and others carry kernels for several instruction sets and choose
+at run time. To choose, a library has to ask the CPU. So:
+
+- In a library that never asks, all code runs unasked, exported or not. In the official libtorch_cuda.so and
+  libtorch_python.so of PyTorch 2.8 to 2.11 none of it is beyond x86-64.
+- In one that asks, as libtorch_cpu.so does, a C++ function counts unless its name, its object file's name
+  (CopyKernel.cpp.AVX512.cpp; the symbol table has it) or its namespace says that it is chosen. So do exported
+  C functions that are not those of a library which chooses by other names. That is 262 000 of the 354 000
+  functions of the official libtorch_cpu.so of 2.10, of which one is beyond x86-64: see _LEAKED.
+- What nothing names, because the symbol table was stripped from a library that asks, is said and not judged.
+
+Every byte of code is searched for the encodings that AVX-512 and the rarer sets have; where one is found the
+function is disassembled. What else functions need comes from an even sample of them.
+
+That a compiled build's objects got the variant's flags is read from what GCC records with
+-frecord-gcc-switches, and from the sample: with AVX a compiler no longer writes the older encodings.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from pytorch_variants.binary.elf import (
-    SHT_DYNSYM,
-    STT_FUNC,
-    Elf,
-    open_elf,
-)
+from pytorch_variants.binary.elf import Elf
+from pytorch_variants.binary.functions import Functions
 from pytorch_variants.binary.instructions import (
+    ODD,
+    UNKNOWN,
     allowed,
     arm_features,
     characteristic,
-    x86_feature,
+    told_apart,
+    x86_decoder,
+    x86_features,
     x86_instructions,
+    x86_patterns,
 )
-from pytorch_variants.errors import UserError
-from pytorch_variants.findings import (
-    COMPILED,
-    Finding,
-)
+from pytorch_variants.findings import Finding, Origin, note, ok, wrong
 from pytorch_variants.hardware.table import Cpu
+from pytorch_variants.names.variant import Variant
 
-# Bounds per library: symbols looked at, bytes disassembled of one function and of all.
-MOST_SYMBOLS = 6000
-MOST_OF_A_FUNCTION = 1 << 14
-MOST_BYTES = 800_000
+if TYPE_CHECKING:
+    from pytorch_variants.verify.facts import LibraryFacts
 
-_OWN = re.compile(r"_ZNK?(2at|3c10|5torch|6caffe2)")
-_DISPATCHED = re.compile("avx|amx|sve|vec256|vec512|vectorized", re.IGNORECASE)
-_LIBRARIES = ("libc10.so", "libc10_cuda.so", "libtorch_cpu.so", "libtorch_cuda.so", "libtorch_python.so")
+# Bounds for each library: functions of the sample, bytes disassembled of each; places that are searched for,
+# those of them that are disassembled, and bytes of a function that is; names and options read.
+MOST_SAMPLED = 500
+MOST_OF_A_FUNCTION = 1 << 11
+MOST_HITS = 1 << 18
+MOST_FOUND = 4000
+MOST_OF_A_FOUND = 1 << 14
+MOST_IMPORTS = 1 << 16
+MOST_OPTIONS = 1 << 20
+_MOST_EXAMPLE = 240
+# A found instruction is reached from so many bytes before it: decoding falls into step within a few.
+_RUN_UP = 160
+
+_CHOSEN = re.compile(
+    r"avx|amx|vec256|vec512|vectorized|fma[34]|bmi2|vnni|gfni|vaes|aes_?ni|sha_?ni|clmul|"
+    r"(?-i:(?<![A-Za-z])(sve|SVE|sme|SME|xop|XOP|zen|ZEN)(?![a-z]))|haswell|skylake|sandybridge|cooperlake|"
+    r"sapphirerapids|bulldozer|piledriver|steamroller|excavator|neoverse|thunderx|cortexa|a64fx|dotprod|i8mm",
+    re.IGNORECASE,
+)
+# Libraries that PyTorch links in and that choose among functions which are not named for it.
+_CHOOSING = re.compile(
+    r"_ZT?V?NK?(6fbgemm|4dnnl)|_Z.*(11arm_compute|8arm_gemm|8arm_conv)|"
+    r"mkl_|MKL_|__intel_|xnn_|nnp_|Sleef_|_ZGV[a-z]|kai_|armpl|openblas_|__aarch64_"
+)
+# A template's instance: of several the linker takes one, whichever object file it comes from. So one that
+# was compiled for a later CPU can be what all call. PyTorch 2.10 has one, c10::checked_convert from AVX2's.
+_TEMPLATE = re.compile(r"_ZN?K?\w*I\w*E")
+_LEAKED = 3
+
+# What libraries call, or read, to learn what the CPU can do.
+_ASKS = re.compile(
+    r"cpuinfo_|__cpu_model|__cpu_indicator_init|__cpu_features|_*getauxval|elf_aux_info|__x86_get_cpu|"
+    r"av_get_cpu_flags|_ZN2at6native18get_cpu_capability|__aarch64_have_lse"
+)
+_CPUID = re.compile(rb"\x0f\xa2")
+_MOST_CPUID = 400
+
+# What is searched for: all that is not everywhere in plain code of some set of the table.
+_SEARCHED = told_apart("x86_64") - allowed(("avx2", "sse4a"))
+# What shows that a set is made use of, by its characteristic feature.
+_FAMILIES = {
+    "avx": frozenset({"avx"}),
+    "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "avx512f": frozenset(name for name in told_apart("x86_64") if name.startswith("avx512")),
+    "sve": frozenset({"sve"}),
+    "atomics": frozenset({"atomics"}),
+}
+# tzcnt is bsf where it is not known, and compilers write it for that.
+_AS_BSF = "tzcnt"
+_VECTOR = frozenset({0xC4, 0xC5, 0x62})
+# What instructions begin with that are searched for; of a library that asks, those with the first two, for
+# time's sake. With c5 begin none that need more than AVX2 but those on masks, and EVEX is beside these.
+_HEADS = (b"\x62", b"\xc4", b"\x8f", b"\x0f")
+_LONG = _HEADS[:2]
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Need:
+    """A feature that code needs, and how many functions of those that were looked at have it.
+
+    `leaked`: all of them are such as a linker may have taken from an object file for a later CPU.
+    """
+
+    feature: str
+    functions: int
+    example: str
+    leaked: bool = False
+
+
+@dataclass(frozen=True)
+class CpuFacts:
+    """What was read of a library's machine code.
+
+    `asks`: it learns at run time what the CPU can do. `needs` are of the functions that run unasked, `chosen`
+    the features of others. `functions` are all, `sampled` those disassembled whatever they are, `judged` the
+    ones of them that run unasked, `unnamed` the ones that nothing could be said of. Of the judged, `users`
+    says how many make use of a set, by what characteristic() calls it, and `vector` have
+    instructions on vectors or floating point; `older` of these in encodings from before AVX alone.
+    `odd` of `bytes` disassembled begin no instruction. `options` are the sets of options that were recorded
+    by the compiler. `host` is set where there is GPU code, beside which nvcc puts code without those.
+    """
+
+    asks: bool = False
+    functions: int = 0
+    sampled: int = 0
+    judged: int = 0
+    unnamed: int = 0
+    instructions: int = 0
+    bytes: int = 0
+    odd: int = 0
+    vector: int = 0
+    older: int = 0
+    users: tuple[tuple[str, int], ...] = ()
+    needs: tuple[Need, ...] = ()
+    chosen: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    host: bool = False
 
 
 @dataclass
-class Sample:
-    """What was disassembled of one library, and one example of each feature: function and place."""
+class _Code:
+    """What one function was found to have."""
 
-    library: str
-    functions: int = 0
     instructions: int = 0
-    features: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    odd: int = 0
+    vector: bool = False
+    newer: bool = False
+    asks: bool = False
+    features: dict[str, str] = field(default_factory=dict)
 
 
-def _features(elf: Elf, decoder: Any, code: bytes, address: int) -> Iterator[tuple[int, str | None, str]]:
-    if elf.machine == "aarch64":
-        needs = dict(arm_features(code))
-        for offset in range(0, len(code), 4):
-            yield address + offset, needs.get(offset), ""
-    else:
-        for place, instruction, mnemonic in x86_instructions(decoder, code, address):
-            yield place, x86_feature(instruction), mnemonic
+def _is_older_vector(code: bytes) -> bool:
+    """Whether an instruction on vectors has an encoding that compilers leave when they may use AVX."""
+    at = code.find(b"\x0f")
+    if at < 0 or at + 1 >= len(code) or at > 3:
+        return False
+    opcode = code[at + 1]
+    # Prefetches, fences and movnti have no newer encoding; nor has what is on MMX registers, as these are.
+    return opcode in range(0x10, 0x18) or opcode in range(0x28, 0x30) or opcode in range(0x51, 0x60)
 
 
-def take_sample(path: Path) -> Sample:
-    """Disassemble a bounded, always equal sample of a library's functions. Raises ElfError."""
-    import capstone  # Not where the GPU alone is tested.
+def _decode_x86(decoder: Any, code: bytes, address: int, since: int = 0, cut: bool = True) -> _Code:
+    """Disassemble a function; what comes before `since` only leads up to it."""
+    found = _Code(bytes=len(code))
+    # What was cut off within an instruction is none, nor what fills the room up to the next section.
+    whole = address + (len(code) - 15 if cut else len(code.rstrip(b"\0")))
+    for place, instruction, mnemonic in x86_instructions(decoder, code, address):
+        if place + len(instruction) <= since:
+            continue
+        if mnemonic == ODD:
+            found.odd += place < whole
+            continue
+        found.instructions += 1
+        features = x86_features(instruction)
+        if not features or mnemonic == _AS_BSF:
+            found.asks = found.asks or mnemonic == "cpuid"
+        elif features is UNKNOWN:
+            found.odd += 1
+        else:
+            if instruction[0] in _VECTOR:
+                found.vector = found.newer = True
+            elif _is_older_vector(instruction):
+                found.vector = True
+            for feature in features:
+                found.features.setdefault(feature, f"{mnemonic} at {place:#x}")
+    return found
 
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    sample = Sample(path.name)
-    seen: set[int] = set()
-    left = MOST_BYTES
-    with open_elf(path) as elf:
-        for symbol in elf.symbols(SHT_DYNSYM, MOST_SYMBOLS):
-            if symbol.kind != STT_FUNC or not symbol.section or not symbol.size or symbol.address in seen:
-                continue
-            if not _OWN.match(symbol.name) or _DISPATCHED.search(symbol.name):
-                continue
-            seen.add(symbol.address)
-            start = elf.offset_of(symbol.address)
-            code = bytes(elf.data[start : start + min(symbol.size, left, MOST_OF_A_FUNCTION)])
-            left -= len(code)
-            sample.functions += 1
-            for place, feature, mnemonic in _features(elf, decoder, code, symbol.address):
-                sample.instructions += 1
-                if feature:
-                    sample.features[feature] += 1
-                    where = f"{mnemonic} at {place:#x} in {symbol.name}"
-                    sample.examples.setdefault(feature, where)
-            if left <= 0:
+
+def _decode_arm(code: bytes, address: int) -> _Code:
+    found = _Code(instructions=len(code) // 4, bytes=len(code))
+    for offset, feature in arm_features(code):
+        found.features.setdefault(feature, f"instruction at {address + offset:#x}")
+    if found.features.keys() & {"sve", "asimdhp", "asimddp"}:
+        found.vector = True
+    return found
+
+
+def _next(places: Generator[int, int | None, None], after: int | None) -> int | None:
+    try:
+        return places.send(after)
+    except StopIteration:
+        return None
+
+
+@cache
+def _says_chosen(object_file: str) -> bool:
+    return bool(_CHOSEN.search(object_file))
+
+
+class _Reader:
+    """Reads one file; what it finds is in its fields."""
+
+    def __init__(self, elf: Elf) -> None:
+        self.elf = elf
+        self.functions = Functions(elf)
+        self.decoder = x86_decoder() if elf.machine == "x86_64" else None
+        self.needs: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self.firm: set[str] = set()
+        self.counted: set[int] = set()
+        self.asks = self._asks()
+
+    def _asks(self) -> bool:
+        functions = self.functions
+        if any(map(_ASKS.match, functions.imports(MOST_IMPORTS))) or functions.chosen_by_loader:
+            return True
+        found = islice(self._search([_CPUID]), _MOST_CPUID) if self.decoder else ()
+        return any(self._reaches(address, "cpuid") for address in found)
+
+    def _search(self, patterns: Sequence[re.Pattern[bytes]]) -> Generator[int, int | None, None]:
+        """Addresses in executable code where one of some patterns matches.
+
+        The address to go on from may be sent: for the pattern at hand, or for all by a later one.
+        """
+        for segment in self.functions.executable:
+            shift = segment.address - segment.offset
+            end = segment.offset + segment.file_size
+            places = [segment.offset] * len(patterns)
+            for first in range(segment.offset, end, _PIECE):
+                last = min(end, first + _PIECE)
+                # Longer by what an instruction that begins in it may have behind.
+                piece = self.elf.data[first : min(end, last + 16)]
+                for index, pattern in enumerate(patterns):
+                    place = max(places[index], first)
+                    while place < last and (match := pattern.search(piece, place - first)):
+                        if first + match.start() >= last:
+                            break
+                        after = yield first + match.start() + shift
+                        place = max(first + match.start() + 1, (after or 0) - shift)
+                    places[index] = max(place, places[index])
+                self.elf.forget()
+
+    def _window(self, address: int) -> tuple[int, bytes]:
+        """Code that leads up to an address, and the instruction there."""
+        number = self.functions.number_at(address)
+        start = max(address - _RUN_UP, self.functions.starts[number] if number >= 0 else 0)
+        offset = self.elf.offset_of(start)
+        return start, bytes(self.elf.data[offset : offset + address - start + 16])
+
+    def _reaches(self, address: int, mnemonic: str) -> bool:
+        start, code = self._window(address)
+        found = x86_instructions(self.decoder, code, start)
+        return any(place == address and name == mnemonic for place, _, name in found)
+
+    def runs_unasked(self, number: int) -> bool | None:
+        """Whether a function runs whatever the CPU is; None if nothing says so or otherwise."""
+        if not self.asks:
+            return True
+        name = self.functions.name_of(number)
+        if not name:
+            return None
+        # What most are known by comes first.
+        if _CHOOSING.match(name):
+            return False
+        mangled = name.startswith("_Z")
+        if mangled and _says_chosen(self.functions.object_of(number)):
+            return False
+        if _CHOSEN.search(name):
+            return False
+        # A C library's own functions are named for nothing in particular.
+        return True if mangled or self.functions.is_exported(number) else None
+
+    def count(self, number: int, code: _Code) -> None:
+        """Add what a function needs that runs unasked, once."""
+        if number in self.counted or code.asks:
+            return
+        self.counted.add(number)
+        name = self.functions.name_of(number) or "code without a name"
+        leaked = self.asks and not self.functions.is_exported(number) and bool(_TEMPLATE.match(name))
+        for feature, place in code.features.items():
+            self.needs[feature] += 1
+            if not leaked:
+                self.firm.add(feature)
+            self.examples.setdefault(feature, f"{place} in {name}"[:_MOST_EXAMPLE])
+
+    def decode(self, number: int, most: int = MOST_OF_A_FUNCTION) -> _Code:
+        """Disassemble the beginning of a function."""
+        code, start = self.functions.code_of(number, most), self.functions.starts[number]
+        if not self.decoder:
+            return _decode_arm(code, start)
+        return _decode_x86(self.decoder, code, start, cut=len(code) == most)
+
+    def search(self, features: frozenset[str]) -> None:
+        """Find every function that runs unasked and needs one of these features."""
+        patterns = [p for p in x86_patterns(features) if p.pattern[:1] in (_LONG if self.asks else _HEADS)]
+        places, left, after = self._search(patterns), MOST_FOUND, None
+        for _ in range(MOST_HITS):
+            if not left or (address := _next(places, after)) is None:
                 break
-        elf.forget()
-    return sample
+            number, after = self.functions.number_at(address), None
+            if number < 0:
+                continue
+            if number not in self.counted and self.runs_unasked(number):
+                start, code = self._window(address)
+                left -= 1
+                if not _decode_x86(self.decoder, code, start, since=address).features.keys() & features:
+                    continue
+                self.count(number, self.decode(number, MOST_OF_A_FOUND))
+            after = self.functions.end_of(number)
 
 
-def check_instructions(torch: Path, cpu: Cpu, origin: str) -> Iterator[Finding]:
-    """Nothing beyond the set, and where PyTorch was compiled for the set, code that needs it."""
-    permitted = allowed(cpu.cpuinfo)
-    samples = []
-    for name in _LIBRARIES:
-        if (path := torch / "lib" / name).is_file():
-            try:
-                samples.append(take_sample(path))
-            except UserError:
-                continue  # check_gpu_code has a row for it.
-    functions, instructions = (sum(getattr(s, key) for s in samples) for key in ("functions", "instructions"))
-    where = f"{instructions} instructions of {functions} functions of {', '.join(s.library for s in samples)}"
-    found: Counter[str] = sum((sample.features for sample in samples), Counter())
-    text = " ".join(f"{name} ({count})" for name, count in sorted(found.items())) or "the platform's own"
-    beyond = False
-    for sample in samples:
-        for feature in sorted(sample.features.keys() - permitted):
-            beyond = True
-            place = f"{sample.library}: {sample.examples[feature]}"
-            yield Finding("wrong", "instructions", f"none beyond {cpu.name}", feature, place[:300])
-    if not functions:
-        yield Finding("wrong", "instructions", f"code for {cpu.name}", "no function to look at", str(torch))
-    elif not beyond:
-        yield Finding("ok", "instructions", f"none beyond {cpu.name}", text, where)
-    wanted = characteristic(cpu.cpuinfo)
-    if origin == COMPILED and functions:
-        yield Finding("ok" if found[wanted] else "wrong", "instruction set in use", wanted, text, where)
+def read_cpu(elf: Elf, name: str) -> CpuFacts:
+    """What a library's code needs of the CPU: all of it searched, an even sample disassembled.
+
+    Raises ElfError.
+    """
+    if elf.machine not in ("x86_64", "aarch64"):
+        return CpuFacts()
+    reader = _Reader(elf)
+    functions = reader.functions
+    totals: Counter[str] = Counter()
+    chosen: Counter[str] = Counter()
+    users: Counter[str] = Counter()
+    step = max(1, len(functions) // MOST_SAMPLED)
+    for number in range(0, len(functions), step):
+        code = reader.decode(number)
+        unasked = reader.runs_unasked(number)
+        totals.update(sampled=1, instructions=code.instructions, bytes=code.bytes, odd=code.odd)
+        if unasked:
+            totals.update(judged=1, vector=code.vector, older=code.vector and not code.newer)
+            reader.count(number, code)
+            users.update({family for family, of in _FAMILIES.items() if of & code.features.keys()})
+        else:
+            totals["unnamed"] += unasked is None
+            chosen.update(code.features.keys())
+    if reader.decoder:
+        reader.search(_SEARCHED)
+    elf.forget()
+    return CpuFacts(
+        asks=reader.asks,
+        functions=len(functions),
+        users=tuple(sorted(users.items())),
+        needs=tuple(
+            Need(name, count, reader.examples[name], name not in reader.firm)
+            for name, count in sorted(reader.needs.items())
+        ),
+        chosen=tuple(sorted(chosen)),
+        options=_options(elf),
+        host=elf.section(".nv_fatbin") is not None,
+        **totals,
+    )
+
+
+def _options(elf: Elf) -> tuple[str, ...]:
+    """Each set of options that the compiler recorded, once."""
+    section = elf.section(".GCC.command.line")
+    if section is None:
+        return ()
+    text = bytes(elf.contents(section)[:MOST_OPTIONS]).decode("utf-8", "replace")
+    return tuple(sorted({line for line in text.split("\0") if line}))
+
+
+# At least so much of the functions that work on vectors or floating point has to be as the flags make it: in
+# encodings that came with AVX; and with the set's characteristic instructions. What stays behind is code that
+# others compiled or wrote, and the host code of nvcc.
+_LEAST_NEWER = 0.75
+_LEAST_CHARACTERISTIC = 0.002
+# A sample with fewer such functions says nothing about the rest.
+_FEW = 12
+# Of what is disassembled, at most so much may begin no instruction.
+_MOST_ODD = 0.02
+
+
+def _is_bundled(library: "LibraryFacts") -> bool:
+    """Whether a wheel brings it along from elsewhere, as auditwheel puts such libraries."""
+    return any(part.endswith(".libs") for part in library.path.parts)
+
+
+def _judged(libraries: Sequence["LibraryFacts"]) -> list["LibraryFacts"]:
+    """Torch's libraries and its companions', of those that have code.
+
+    Not those that are chosen as a whole, by a name as _C_AVX512.so, nor what companions bring along from
+    elsewhere and asks the CPU.
+    """
+    return [
+        library
+        for library in libraries
+        if library.role == "torch"
+        or (
+            library.role == "companion"
+            and not _CHOSEN.search(library.path.name)
+            and not (library.cpu.asks and _is_bundled(library))
+        )
+        if library.cpu.functions
+    ]
+
+
+def _beyond(library: "LibraryFacts", cpu: Cpu) -> Iterator[Finding]:
+    """A row about what a library needs that the set lacks."""
+    beyond = [need for need in library.cpu.needs if need.feature not in allowed(cpu.cpuinfo)]
+    if not beyond:
+        return
+    most = max(beyond, key=lambda need: (not need.leaked, need.functions))
+    row = note if all(n.leaked and n.functions < _LEAKED for n in beyond) else wrong
+    plural = "functions" if most.functions > 1 else "function"
+    text = f"{most.functions} {plural} with {most.feature}: {most.example}"
+    if row is note:
+        text += "; a template's instance, taken from an object file for a later CPU"
+    features = [need.feature for need in beyond]
+    yield row("instructions", f"none beyond {cpu.name}", features, library.name, text)
+
+
+def _check_undecoded(library: "LibraryFacts") -> Iterator[Finding]:
+    facts = library.cpu
+    if facts.odd > facts.bytes * _MOST_ODD:
+        share = f"{facts.odd} of {facts.bytes} bytes begin no instruction"
+        yield wrong("instructions", "machine code", "other bytes", library.name, share)
+
+
+def check_cpu(libraries: Sequence["LibraryFacts"], variant: Variant, origin: Origin) -> Iterator[Finding]:
+    """Nothing beyond the set in what runs unasked; if compiled for the set, code that its flags made."""
+    cpu = variant.cpu
+    judged = _judged(libraries)
+    rows = [row for library in judged for row in (*_beyond(library, cpu), *_check_undecoded(library))]
+    yield from rows
+    if not any(library.role == "torch" and library.cpu.judged for library in judged):
+        yield wrong("instructions", f"code for {cpu.name}", "no function to look at")
+        return
+    if all(row.status != "wrong" for row in rows):
+        needs = sorted({n.feature for library in judged for n in library.cpu.needs if not n.leaked})
+        yield ok("instructions", f"none beyond {cpu.name}", needs, _extent(judged, _is_x86(cpu)))
+    yield from _check_unjudged(libraries, judged)
+    if origin is Origin.SOURCE:
+        mine = [library for library in judged if library.role == "torch"]
+        yield from _check_options(mine, cpu)
+        yield _check_use(mine, cpu)
+
+
+def _is_x86(cpu: Cpu) -> bool:
+    return "x86_64-linux" in cpu.platforms
+
+
+def _extent(libraries: Sequence["LibraryFacts"], x86: bool) -> str:
+    functions, sampled = (sum(getattr(lib.cpu, key) for lib in libraries) for key in ("functions", "sampled"))
+    # Arm's words are not searched: what later sets add is everywhere among them.
+    searched = " searched for instructions of the later sets" if x86 else ""
+    return f"{len(libraries)} libraries: {functions} functions{searched}, {sampled} of them disassembled"
+
+
+def _check_unjudged(
+    libraries: Sequence["LibraryFacts"], judged: Sequence["LibraryFacts"]
+) -> Iterator[Finding]:
+    """What nothing is claimed of: code that is chosen at run time, and code that nothing names."""
+    asking = [library for library in judged if library.cpu.asks]
+    if chosen := sorted({name for library in asking for name in library.cpu.chosen}):
+        names = ", ".join(library.path.name for library in asking)
+        yield note("instructions chosen at run time", (), chosen, names)
+    for library in asking:
+        facts = library.cpu
+        if facts.unnamed * 2 > facts.sampled:
+            share = (
+                f"{facts.unnamed} of {facts.sampled} functions have no name, and it asks what the CPU can do"
+            )
+            yield note("instructions", (), "not judged", library.name, share)
+    whole = [lib for lib in libraries if lib.role == "companion" and lib not in judged and lib.cpu.functions]
+    if whole:
+        names = ", ".join(library.path.name for library in whole)
+        yield note(
+            "instructions", (), "not judged", names, "chosen as a whole, or brought along from elsewhere"
+        )
+
+
+def _machine_options(line: str) -> list[str]:
+    return [word for word in line.split() if word.startswith("-m") and not word.startswith("-mtune")]
+
+
+def _check_options(libraries: Sequence["LibraryFacts"], cpu: Cpu) -> Iterator[Finding]:
+    """That each set of options that was recorded has the variant's, in a library that never asks no other."""
+    recorded = [(library, line) for library in libraries for line in library.cpu.options]
+    check, expected = "compiler options", " ".join(cpu.flags)
+    if not recorded:
+        yield note(check, expected, "none recorded", "", "the instructions alone say how it was compiled")
+        return
+    lines = {line for _, line in recorded}
+    plain = sum(_is_plain(line, cpu) for line in lines)
+    bad = False
+    for library, line in recorded:
+        without = _missing(line, cpu, library.cpu.asks)
+        if without:
+            bad = True
+            yield wrong(
+                check, cpu.flags, _machine_options(line), library.name, f"without {' '.join(without)}"
+            )
+        elif not library.cpu.asks and not _is_plain(line, cpu):
+            bad = True
+            text = "options of a later CPU in a library that never asks for one"
+            yield wrong(check, cpu.flags, _machine_options(line), library.name, text)
+    if not plain:
+        yield wrong(check, expected, sorted({" ".join(_machine_options(line)) for line in lines})[:4])
+    elif not bad:
+        later = (
+            f", {len(lines) - plain} with more, for code that is chosen at run time"
+            if plain < len(lines)
+            else ""
+        )
+        yield ok(check, expected, f"{plain} different ones with these{later}", f"{len(libraries)} libraries")
+
+
+_NEUTRAL = re.compile("-m(64|32|tune|fpmath|prefer|no-|arch=x86-64$|cmodel|abi|stack|align|little-endian)")
+
+
+def _missing(line: str, cpu: Cpu, asks: bool) -> list[str]:
+    """The set's flags that a recorded line lacks.
+
+    GCC records the last -march= alone. In a library that asks the CPU it may be that of a kernel.
+    """
+    words = line.split()
+    other = any(word.startswith("-march=") and word not in ("-march=x86-64", *cpu.flags) for word in words)
+    return [flag for flag in cpu.flags if flag not in words and not (asks and other and "-march=" in flag)]
+
+
+def _is_plain(line: str, cpu: Cpu) -> bool:
+    """Whether a recorded set of options has none for another instruction set."""
+    own = {*cpu.flags, *cpu.disable}
+    return all(word in own or _NEUTRAL.match(word) for word in _machine_options(line))
+
+
+def _check_use(libraries: Sequence["LibraryFacts"], cpu: Cpu) -> Finding:
+    """That plain code makes use of the set: not somewhere, but as widely as compilers do."""
+    check, wanted = "instruction set in use", characteristic(cpu.cpuinfo)
+    x86 = _is_x86(cpu)
+    for library in libraries:
+        facts = library.cpu
+        newer = facts.vector - facts.older
+        if x86 and not facts.host and facts.vector >= _FEW and newer < facts.vector * _LEAST_NEWER:
+            share = f"{facts.older} of {facts.vector} functions that could use it are encoded as before AVX"
+            return wrong(check, wanted, "avx" if newer else "the platform's own", library.name, share)
+    users = sum(dict(library.cpu.users).get(wanted, 0) for library in libraries)
+    judged = sum(library.cpu.judged for library in libraries)
+    text = f"{users} of {judged} functions use it"
+    row = ok if users >= max(1, judged * _LEAST_CHARACTERISTIC) else wrong
+    features = sorted({need.feature for library in libraries for need in library.cpu.needs})
+    return row(check, wanted, features or "the platform's own", "", text)

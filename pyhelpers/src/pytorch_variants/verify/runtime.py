@@ -7,14 +7,18 @@ from typing import Any
 from pytorch_variants.errors import UserError
 from pytorch_variants.findings import (
     Finding,
+    Origin,
     Report,
     expect,
+    note,
+    ok,
+    wrong,
 )
 from pytorch_variants.names.variant import Variant
-from pytorch_variants.verify.environment import ask
+from pytorch_variants.verify.environment import converse, find_interpreter
 
 # Inductor's first compilation is the longest part of it.
-_TIMEOUT = 1200
+_PATIENCE = 1200.0
 
 # The kernel's module is there, whatever is found of the driver's libraries.
 _MODULE = Path("/proc/driver/nvidia/version")
@@ -22,27 +26,23 @@ _MODULE = Path("/proc/driver/nvidia/version")
 
 def _test(name: str, result: Mapping[str, Any]) -> Finding:
     if "error" in result:
-        return Finding("wrong", name, "runs", result["error"])
+        return wrong(name, "runs", (), detail=result["error"])
     if "skipped" in result:
-        return Finding("note", name, "runs", f"not run: {result['skipped']}")
+        return note(name, "runs", "not run", detail=result["skipped"])
     tolerance, error = result["tolerance"], result["distance"]
     expected = f"within {tolerance:.1e} of float64" if tolerance else "equal to float64"
-    status: Any = "ok" if error <= tolerance else "wrong"
-    return Finding(
-        status, name, expected, f"{error:.1e}" if tolerance else f"{error:g} off", result.get("detail", "")
-    )
+    found = f"{error:.1e}" if tolerance else f"{error:g} off"
+    return (ok if error <= tolerance else wrong)(name, expected, found, result.get("detail", ""))
 
 
 def _notes(answer: Mapping[str, Any]) -> Iterator[Finding]:
-    yield Finding("note", "import", "", f"{answer['import_s']} s")
-    yield Finding(
-        "note", "first kernel", "", f"{answer['first_kernel_s']} s", "with the device's initialisation"
-    )
+    yield note("import", (), f"{answer['import_s']} s")
+    yield note("first kernel", (), f"{answer['first_kernel_s']} s", "with the device's initialisation")
     used = answer["memory_mb"]
-    memory = f"{used['resident']} MB resident"
+    memory = [f"{used['resident']} MB resident"]
     if "device" in used:
-        memory += f", {used['tensors']} MB of tensors at most, {used['device']} MB in use on the GPU"
-    yield Finding("note", "memory", "", memory)
+        memory += [f"{used['tensors']} MB of tensors at most", f"{used['device']} MB in use on the GPU"]
+    yield note("memory", (), memory)
 
 
 def _cuda_build(answer: Mapping[str, Any]) -> Finding:
@@ -50,14 +50,14 @@ def _cuda_build(answer: Mapping[str, Any]) -> Finding:
 
 
 def _device(variant: Variant, answer: Mapping[str, Any]) -> Finding:
-    targets = " ".join(f"sm_{gpu.number}" for gpu in variant.gpus)
+    targets = tuple(f"sm_{gpu.number}" for gpu in variant.gpus)
     found = f"sm_{answer['capability'].replace('.', '')}"
-    if found in targets.split():
-        return Finding("ok", "GPU", targets, found, answer["device"])
-    return Finding("wrong", "GPU", targets, f"built for {targets}, this is {found}", answer["device"])
+    if found in targets:
+        return ok("GPU", targets, found, answer["device"])
+    return wrong("GPU", targets, found, answer["device"], f"built for {' '.join(targets)}, this is {found}")
 
 
-def verify_runtime(environment: Path, variant: Variant, origin: str) -> Report:
+def verify_runtime(environment: Path, variant: Variant, origin: Origin) -> Report:
     """Run a variant's kernels on this machine: on its GPU, or on the CPU for a build without CUDA.
 
     `environment` is a directory with bin/python that imports torch. Raises UserError where nothing can be
@@ -66,9 +66,10 @@ def verify_runtime(environment: Path, variant: Variant, origin: str) -> Report:
     device = "cuda" if variant.gpus else "cpu"
     capabilities = [gpu.capability for gpu in variant.gpus]
     question = {"device": device, "capabilities": capabilities}
-    answer = ask(environment / "bin" / "python", "gpu", question, _TIMEOUT)
-    if isinstance(answer, str):
-        findings = [Finding("wrong", "runs", "to its end", answer)]
+    said = converse(find_interpreter(environment), "gpu", question, _PATIENCE)
+    answer = said.facts
+    if said.end:
+        findings = [wrong("runs", "to its end", (), detail=said.end)]
     elif "unavailable" in answer:
         way_out = "run it on the machine that has it"
         if _MODULE.exists():

@@ -1,24 +1,46 @@
 """Static verification: is a build what its name says? Reads files and imports torch; needs no GPU."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from packaging.markers import default_environment
+from packaging.utils import canonicalize_name
+
+from pytorch_variants.binary.elf import open_elf
+from pytorch_variants.errors import UserError
 from pytorch_variants.findings import (
-    COMPILED,
     Finding,
+    Origin,
+    Policy,
     Report,
+    note,
+    ok,
+    wrong,
 )
 from pytorch_variants.names.variant import Variant
-from pytorch_variants.verify.cpu import check_instructions
+from pytorch_variants.retarget.cut import cuts_of
+from pytorch_variants.retarget.nvidia import is_bundled
+from pytorch_variants.verify.cpu import check_cpu, read_cpu
+from pytorch_variants.verify.distributions import (
+    Distribution,
+    Distributions,
+    read_distributions,
+)
 from pytorch_variants.verify.environment import (
     Environment,
-    ask,
+    Tree,
+    converse,
     find_environment,
+    read_tree,
 )
-from pytorch_variants.verify.gpu import (
-    check_companion_code,
-    check_gpu_code,
-)
+from pytorch_variants.verify.facts import Candidate, LibraryFacts, Role
+from pytorch_variants.verify.gpu import LINKED_INTO, check_gpu, read_gpu
 from pytorch_variants.verify.imports import check_import
 from pytorch_variants.verify.linkage import (
     Linkage,
@@ -26,55 +48,351 @@ from pytorch_variants.verify.linkage import (
     check_cuda,
     check_linkage,
     check_one_torch,
+    check_parts,
+    needs_torch,
+    optional,
+    read_link,
     read_linkage,
+    real_place,
+    torch_stems,
 )
+from pytorch_variants.verify.wholeness import Wholeness, check_wholeness, read_wholeness
 
-__all__ = ["COMPILED", "check_files", "verify"]
+__all__ = ["check_files", "read_libraries", "read_library", "verify"]
 
-
-def check_files(environment: Environment, variant: Variant, origin: str) -> Iterator[Finding]:
-    """The rows that are read from the machine code alone; nothing is run."""
-    yield from check_gpu_code(environment.torch, variant, origin)
-    yield from check_instructions(environment.torch, variant.cpu, origin)
+# Seconds without an answer after which the environment's Python is ended. A step of it is one import.
+PATIENCE = 90.0
 
 
-def _companion_code(linkage: Linkage, variant: Variant, origin: str) -> Iterator[Finding]:
-    for package, items in linkage.companions.items():
-        for item in items:
-            yield from check_companion_code(item.path, package, variant, origin)
+def _facts(candidate: Candidate) -> LibraryFacts:
+    facts = LibraryFacts(candidate.path, candidate.name, candidate.role, candidate.package)
+    with open_elf(candidate.path) as elf:
+        before = candidate.path.stat()
+        named = candidate.path.name
+        facts = replace(facts, size=len(elf.data), machine=elf.machine, link=read_link(elf))
+        if candidate.role in ("torch", "companion", "needed"):
+            facts = replace(facts, gpu=read_gpu(elf, whose=named in LINKED_INTO))
+        if candidate.role in ("torch", "companion"):
+            facts = replace(facts, cpu=read_cpu(elf, named))
+        elf.forget()
+    after = candidate.path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise UserError("it changed while it was read")
+    return facts
 
 
-def _check_imports(environment: Environment, variant: Variant, origin: str) -> Iterator[Finding]:
-    linkage = read_linkage(environment)
-    question = {
+def read_library(candidate: Candidate) -> LibraryFacts:
+    """Open an ELF file once and read all that the checks decide on."""
+    try:
+        return _facts(candidate)
+    except UserError as error:
+        text = str(error).removeprefix(f"{candidate.path}: ")
+    except OSError as error:
+        text = error.strerror or str(error)
+    except Exception as error:
+        # What no reader foresaw in a file is wrong with that file, not with all the others.
+        text = f"{type(error).__name__}: {error}"
+    return LibraryFacts(candidate.path, candidate.name, candidate.role, candidate.package, error=text)
+
+
+def _alone(candidate: Candidate) -> LibraryFacts:
+    """Read a library in a process of its own: who reads a map of a file that is cut off ends by SIGBUS."""
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            return pool.submit(read_library, candidate).result()
+        except BrokenProcessPool:
+            error = "reading it ends the process that does: is it being changed?"
+            return LibraryFacts(
+                candidate.path, candidate.name, candidate.role, candidate.package, error=error
+            )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def read_libraries(candidates: Iterable[Candidate], pool: ProcessPoolExecutor) -> tuple[LibraryFacts, ...]:
+    """Read libraries in parallel, the largest first, and give them in the order that they came in."""
+    order = list(candidates)
+    facts: dict[int, LibraryFacts] = {}
+    try:
+        largest = sorted(range(len(order)), key=lambda index: -_size(order[index].path))
+        futures = {index: pool.submit(read_library, order[index]) for index in largest}
+        for index, future in futures.items():
+            facts[index] = future.result()
+    except BrokenProcessPool:
+        facts |= {index: _alone(order[index]) for index in range(len(order)) if index not in facts}
+    return tuple(facts[index] for index in range(len(order)))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """All that was read of an environment's files."""
+
+    environment: Environment
+    distributions: Distributions
+    libraries: tuple[LibraryFacts, ...]
+    linkage: Linkage
+    problems: tuple[tuple[str, str], ...]
+    whole: tuple[Wholeness, ...]
+
+    @property
+    def torch(self) -> Distribution | None:
+        """Torch's own metadata, if there is any."""
+        return next(iter(self.distributions.named("torch")), None)
+
+
+def _markers(environment: Environment) -> dict[str, str]:
+    """What markers of requirements may ask about: the machine, and the environment's Python."""
+    parent = environment.packages.parent.name
+    version = (environment.python.path if environment.python.packages else Path(parent)).name[6:]
+    found = {key: str(value) for key, value in default_environment().items()}
+    if version.count(".") == 1:
+        found |= {"python_version": version, "python_full_version": f"{version}.0"}
+    return found
+
+
+@dataclass(frozen=True)
+class _Owners:
+    """Whose the files of a site-packages are."""
+
+    environment: Environment
+    distributions: Distributions
+    built: frozenset[str]
+
+    @cached_property
+    def site(self) -> Path:
+        """The site-packages, with all links resolved."""
+        return Path(os.path.realpath(self.environment.packages))
+
+    def _role(self, path: Path, package: str) -> Role:
+        owner = self.distributions.owner(path)
+        if package == "torch" or (owner and owner.name == "torch"):
+            return "torch"
+        if owner and owner.name in self.built:
+            return "companion"
+        return "nvidia" if (owner and owner.nvidia) or package == "nvidia" else "other"
+
+    def candidate(self, path: Path) -> Candidate:
+        """A file that was found below site-packages, by the path that it was found by."""
+        name = path.relative_to(self.environment.packages)
+        package = name.parts[0].split(".")[0]
+        role = self._role(path, package)
+        return Candidate(real_place(path), name.as_posix(), role, "torch" if role == "torch" else package)
+
+    def needed(self, path: Path) -> Candidate:
+        """A file that a library needs or opens, by its real place."""
+        if path.is_relative_to(self.site):
+            found = self.candidate(self.environment.packages / path.relative_to(self.site))
+            return replace(found, role="needed") if found.role == "other" else found
+        return Candidate(path, str(path), "nvidia" if is_bundled(path) else "needed", path.name)
+
+
+def _read_all(owners: _Owners, tree: Tree, pool: ProcessPoolExecutor) -> tuple[list[LibraryFacts], Linkage]:
+    """Read what is torch's or built on it, and then what that needs."""
+    candidates = [owners.candidate(path) for path in tree.elf]
+    libraries = list(read_libraries(candidates, pool))
+    linked = {facts.package for facts in libraries if facts.role == "other" and needs_torch(facts.link)}
+    again = [c for c in candidates if c.role == "other" and c.package in linked]
+    libraries = [facts for facts in libraries if facts.package not in linked or facts.role != "other"]
+    libraries += read_libraries([replace(c, role="companion") for c in again], pool)
+    read: dict[Path, LibraryFacts] = {facts.path: facts for facts in libraries if facts.role != "other"}
+
+    def one(path: Path) -> LibraryFacts:
+        if path not in read:
+            [read[path]] = read_libraries([owners.needed(path)], pool)
+        return read[path]
+
+    own = [facts for facts in libraries if facts.role in ("torch", "companion")]
+    linkage = read_linkage(own, one)
+    return list(dict.fromkeys(item.facts for item in linkage.all)), linkage
+
+
+def _read_wholeness(owners: _Owners, tree: Tree, libraries: Sequence[LibraryFacts]) -> list[Wholeness]:
+    """Hold the distributions of all that was read against their RECORDs; torch's and companions' in full."""
+    full = {"torch", *owners.built}
+    wanted: dict[str, Distribution] = {d.name: d for d in owners.distributions.all if d.name in full}
+    for facts in libraries:
+        if owner := owners.distributions.owner(owners.environment.packages / facts.name):
+            wanted.setdefault(owner.name, owner)
+            if facts.role == "companion":
+                full.add(owner.name)
+    known = {row.path for found in owners.distributions.all for row in found.rows or ()}
+    site = owners.environment.packages
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return [
+            read_wholeness(site, found, known, tree, threads, hash_all=name in full)
+            for name, found in sorted(wanted.items())
+        ]
+
+
+def _read_files(environment: Environment) -> _Files:
+    distributions = read_distributions(environment.packages)
+    owners = _Owners(environment, distributions, distributions.built_on("torch", _markers(environment)))
+    tree = read_tree(environment.packages)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        libraries, linkage = _read_all(owners, tree, pool)
+    packages = {"torch", *linkage.companions}
+    site = environment.packages
+    problems = [
+        (path.relative_to(site).as_posix(), problem)
+        for path, problem in tree.problems
+        if path == site or path.relative_to(site).parts[0].split(".")[0] in packages
+    ]
+    problems += [(facts.name, facts.error) for facts in libraries if facts.error]
+    whole = _read_wholeness(owners, tree, libraries)
+    return _Files(environment, distributions, tuple(libraries), linkage, tuple(problems), tuple(whole))
+
+
+def _check_readable(files: _Files) -> Iterator[Finding]:
+    for name, problem in files.problems:
+        yield wrong("files", "readable", (), name, problem)
+    if not files.problems:
+        yield ok("files", "readable", f"{len(files.libraries)} ELF files")
+    nvidia = sorted({facts.package for facts in files.libraries if facts.role == "nvidia"})
+    if nvidia:
+        names = sorted(facts.path.name for facts in files.libraries if facts.role == "nvidia")
+        yield note("NVIDIA's own", (), names, detail="their GPU code is not looked at")
+
+
+def _check_code(files: _Files, variant: Variant, origin: Origin) -> Iterator[Finding]:
+    yield from _check_readable(files)
+    yield from check_wholeness(files.whole, origin)
+    try:
+        cuts = cuts_of(files.environment.packages, ("torch", *files.linkage.companions))
+    except UserError as error:
+        yield wrong("retargeted", "readable", (), detail=str(error))
+        cuts = {}
+    yield from check_gpu(files.libraries, variant, origin, cuts)
+    yield from check_cpu(files.libraries, variant, origin)
+
+
+def check_files(environment: Environment, variant: Variant, origin: Origin) -> Iterator[Finding]:
+    """The rows that are read from the files alone; nothing is run."""
+    yield from _check_code(_read_files(environment), variant, origin)
+
+
+def _ask(
+    environment: Environment, linkage: Linkage, patience: float
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the environment's Python says, and what importing each companion came to that did not end well.
+
+    A package that ends the process is left out of the next attempt.
+    """
+    modules = {
+        package: str(environment.packages / package)
+        for package in linkage.companions
+        if (environment.packages / package).is_dir() or (environment.packages / f"{package}.py").is_file()
+    }
+    question: dict[str, Any] = {
+        "torch": str(environment.torch),
         "names": linkage.unknown,
         "cuda": linkage.cuda,
-        "modules": list(linkage.companions),
-        "companions": [str(item.path) for items in linkage.companions.values() for item in items],
+        "opened": linkage.opened,
+        "modules": modules,
+        "libraries": [str(item.path) for items in linkage.companions.values() for item in items],
     }
-    answer = ask(environment.python, "imports", question)
-    if isinstance(answer, str):
-        yield Finding("wrong", "import torch", "imports", answer)
-        answer = {}
-    else:
-        yield from check_import(variant, origin, answer)
-    yield from check_linkage(linkage, answer.get("missing"))
-    yield from check_one_torch(environment, linkage, answer.get("loaded", []))
-    yield from check_cuda(answer.get("cuda_libraries", {}), answer.get("cuda", variant.cuda))
-    yield from check_companions(environment, linkage, answer)
-    yield from _companion_code(linkage, variant, origin)
+    facts: dict[str, Any] = {}
+    imported: dict[str, str] = {}
+    while True:
+        said = converse(environment.python, "imports", question, patience)
+        facts = {**said.facts, **facts}
+        for message in said.messages:
+            if name := message.get("module"):
+                imported[name] = _import_problem(message)
+        left = [name for name in question["modules"] if name not in imported]
+        if not said.end:
+            return facts, imported
+        if "opened" not in facts or not left:
+            return {**facts, "end": said.end}, imported
+        imported[left[0]] = said.end
+        question["modules"] = {name: modules[name] for name in left[1:]}
 
 
-def verify(environment: Path, variant: Variant, origin: str = COMPILED) -> Report:
+def _import_problem(message: Mapping[str, Any]) -> str:
+    elsewhere = message.get("elsewhere") or ()
+    return message.get("failed") or (f"imports {elsewhere[0]}" if elsewhere else "")
+
+
+def _unmet(files: _Files, version: str | None) -> dict[str, list[str]]:
+    """By package, what companions ask of torch that this one is not."""
+    unmet: dict[str, list[str]] = {}
+    markers = _markers(files.environment)
+    for distribution in files.distributions.all:
+        for requirement in distribution.requirements(markers):
+            if canonicalize_name(requirement.name) != "torch" or not version:
+                continue
+            if not requirement.specifier.contains(version, prereleases=True):
+                text = f"asks for torch{requirement.specifier}, this is {version}"
+                for name in distribution.top_level:
+                    unmet.setdefault(name.split(".")[0], []).append(text)
+    return unmet
+
+
+def _check_companions(
+    files: _Files, facts: Mapping[str, Any], imported: Mapping[str, str], missing: Sequence[str] | None
+) -> Iterator[Finding]:
+    linkage, stems = files.linkage, torch_stems(files.linkage)
+    without: set[Path] = set()
+    said: dict[str, list[str]] = {}
+    for package, items in linkage.companions.items():
+        may_lack = optional(items, missing or (), stems)
+        text = imported.get(package, "")
+        lacking = {name for item in items if item.path in may_lack for name in item.unknown}
+        if text and any(name in text for name in lacking):
+            # It says itself that it is for something that this machine does not have.
+            detail = f"not imported: {text.splitlines()[0][:200]}"
+            yield note("companion", "linked to this torch", sorted(lacking), package, detail)
+        elif text:
+            said[package] = [f"import {package}: {text.splitlines()[0][:300]}"]
+            may_lack = set() if lacking else may_lack
+        without |= may_lack
+    yield from check_linkage(linkage, missing, without)
+    unmet = _unmet(files, facts.get("torch"))
+    yield from check_companions(linkage, unmet, said, without, facts.get("libraries") or {})
+    for package, texts in sorted(unmet.items()):
+        if package not in linkage.companions:
+            yield note("companion", "built for this torch", texts, package, "it has no libraries")
+
+
+def _check_imports(files: _Files, variant: Variant, origin: Origin, patience: float) -> Iterator[Finding]:
+    environment, linkage = files.environment, files.linkage
+    facts, imported = _ask(environment, linkage, patience)
+    end = facts.get("end", "")
+    yield from check_import(variant, origin, facts, environment.torch, files.torch)
+    missing = facts.get("missing")
+    yield from _check_companions(files, facts, imported, missing)
+    yield from check_parts(linkage, facts.get("opened"))
+    others = [str(path) for path in environment.torches[1:]]
+    others += [str(found.directory) for found in files.distributions.named("torch")[1:]]
+    loaded = facts.get("loaded_at_last") or facts.get("loaded") or []
+    yield from check_one_torch(environment.torch, others, linkage, loaded)
+    yield from check_cuda(facts.get("cuda_libraries") or {}, facts.get("cuda") or variant.cuda)
+    if end:
+        yield wrong("environment's Python", "answers to the end", (), detail=end)
+
+
+def verify(
+    environment: Path,
+    variant: Variant,
+    origin: Origin = Origin.SOURCE,
+    policy: Policy | None = None,
+    patience: float = PATIENCE,
+) -> Report:
     """Hold an environment's torch against what a variant's name says.
 
     `environment` is a directory with bin/python and lib/python3.X/site-packages/torch. `origin` says how
-    the build was made; one that is not compiled from source is not asked for its CPU flags. Raises
-    UserError where there is nothing to check.
+    the build was made; one that is not compiled from source is not asked for its CPU flags. After
+    `patience` seconds without an answer its Python is ended. Raises UserError where there is nothing to
+    check.
     """
-    found = find_environment(environment)
-    return Report(
-        variant=variant.name,
-        origin=origin,
-        findings=(*check_files(found, variant, origin), *_check_imports(found, variant, origin)),
+    policy = policy or Policy()
+    files = _read_files(find_environment(environment))
+    rows: Sequence[Finding] = (
+        *_check_code(files, variant, origin),
+        *_check_imports(files, variant, origin, patience),
     )
+    return Report(variant.name, origin, tuple(policy.apply(rows)), policy)

@@ -1,22 +1,21 @@
 """What a torch computes on this machine, held against float64 on the CPU.
 
-The question, as JSON in the first argument: `device`, "cuda" or "cpu", and the `capabilities` of GPUs that
+The question: `device`, "cuda" or "cpu", and the `capabilities` of GPUs that
 the tests are for. The answer has `unavailable` with the reason where there is no such device; else what the
 device is and, if it is one of these, per test the error and what is allowed, or what torch said instead.
 """
 
 import contextlib
 import importlib
-import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytorch_variants.verify.inside.channel import end, question, say
 from pytorch_variants.verify.inside.operators import (
     EPS32,
     Operator,
@@ -151,9 +150,9 @@ def _run(torch: Any, device: str) -> Json:
 
 
 def main() -> None:
-    """Answer on standard output, as JSON."""
-    question: Json = json.loads(sys.argv[1])
-    device = question["device"]
+    """Answer."""
+    asked: Json = question()
+    device = asked["device"]
     with tempfile.TemporaryDirectory(prefix="pytorch-variants-") as cache:
         os.environ |= {"TRITON_CACHE_DIR": f"{cache}/triton", "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor"}
         start = time.perf_counter()
@@ -170,6 +169,7 @@ def main() -> None:
                 answer |= {"device": torch.cuda.get_device_name(), "capability": f"{major}.{minor}"}
             except (RuntimeError, AssertionError) as error:
                 answer["unavailable"] = str(error).splitlines()[0].split(". ")[0]
-        if device == "cpu" or answer.get("capability") in question["capabilities"]:
+        if device == "cpu" or answer.get("capability") in asked["capabilities"]:
             answer |= _run(torch, device)
-    print(json.dumps(answer))
+    say(**answer)
+    end()

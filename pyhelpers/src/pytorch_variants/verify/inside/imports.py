@@ -1,28 +1,43 @@
 """What a torch says of itself, and which files the loader takes; needs no GPU.
 
-The question, as JSON in the first argument:
+The question:
 
+    torch      the directory of the torch that is looked at
     names      libraries that the loader is asked for, by name
     cuda       files of CUDA's runtime libraries that are asked for their version
-    modules    packages that are imported after torch
-    companions libraries of these that have to load beside torch
+    opened     files that torch and CUDA open when they need them: each has to load
+    modules    packages that are imported after torch, each with its directory
+    libraries  files of companions that have to load beside torch
+
+torch comes first, so that nothing that is loaded here is there for it to find. Each step answers by itself:
+what ends this process is the step that no answer came to.
 """
 
 import ctypes
+import functools
 import importlib
-import json
+import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytorch_variants.verify.inside.channel import end, question, say
+
+# Of one message of an exception; torchcodec's has every library that it has tried.
+_MOST_TEXT = 20_000
+
 
 def _error(action: Callable[[str], object], argument: str) -> str | None:
     try:
         action(argument)
-    except Exception as error:
-        return (str(error) or type(error).__name__).splitlines()[0]
+    except BaseException as error:
+        text = str(error)[:_MOST_TEXT].strip()
+        kind = type(error).__name__
+        if isinstance(error, Exception):
+            return text or kind
+        return f"{kind} {text}".strip()
     return None
 
 
@@ -38,6 +53,16 @@ def _cuda_version(path: str) -> str:
     return f"{major.value}.{minor.value}"
 
 
+def _cuda_versions(paths: list[str]) -> dict[str, str]:
+    versions = {}
+    for path in paths:
+        try:
+            versions[path] = _cuda_version(path)
+        except (OSError, AttributeError) as error:
+            versions[path] = str(error)
+    return versions
+
+
 def _load_all(paths: list[str]) -> dict[str, str]:
     """Load libraries that may need each other; those that cannot be, with the reason."""
     failed = dict.fromkeys(paths, "")
@@ -50,43 +75,73 @@ def _load_all(paths: list[str]) -> dict[str, str]:
 
 
 def _loaded() -> list[str]:
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return sorted({line.split(maxsplit=5)[5] for line in lines if ".so" in line})
+    """The files that this process can run code of."""
+    lines = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
+    return sorted({line[5] for line in lines if len(line) == 6 and "x" in line[1] and line[5][0] == "/"})
 
 
-def _cuda_versions(paths: list[str]) -> dict[str, str]:
-    versions = {}
-    for path in paths:
-        try:
-            versions[path] = _cuda_version(path)
-        except (OSError, AttributeError) as error:
-            versions[path] = str(error)
-    return versions
+@functools.cache
+def _same(place: Path, directory: str) -> bool:
+    try:
+        return place.samefile(directory)
+    except OSError:
+        return False
+
+
+def _inside(place: str, directory: str) -> bool:
+    # By the path that Python came by: files and directories below may be links to anywhere.
+    path = Path(place)
+    return any(_same(part, directory) for part in (path, *path.parents))
+
+
+def _elsewhere(directory: str, package: str) -> list[str]:
+    """The loaded modules of a package that come from files outside a directory."""
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] == package:
+            # torch.ops and torch.classes are no files: they say relative ones, and have any attribute.
+            path = getattr(module, "__path__", None)
+            places = [getattr(module, "__file__", None)]
+            places += path if isinstance(path, list) else []
+            absolute = [place for place in places if isinstance(place, str) and os.path.isabs(place)]  # noqa: PTH117
+            found += [f"{name} from {place}" for place in absolute if not _inside(place, directory)]
+    return found
+
+
+def _torch(directory: str) -> dict[str, Any]:
+    torch: Any = importlib.import_module("torch")
+    product = torch.ones(64, 64, dtype=torch.float64) @ torch.eye(64, dtype=torch.float64)
+    # torch.cuda.get_arch_list() is empty on a machine without a GPU; the flags behind it are not.
+    flags = getattr(torch._C, "_cuda_getArchFlags", lambda: None)()
+    return {
+        "torch": str(torch.__version__),
+        "file": getattr(torch, "__file__", None),
+        "elsewhere": _elsewhere(directory, "torch"),
+        "computes": bool((product == 1).all()),
+        "arch_flags": flags.split() if flags else [],
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch._C._has_cudnn else None,
+        "config": torch.__config__.show(),
+        "loaded": _loaded(),
+    }
 
 
 def main() -> None:
-    """Answer on standard output, as JSON."""
-    question: dict[str, Any] = json.loads(sys.argv[1])
-    answer: dict[str, Any] = {
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        "missing": [name for name in question["names"] if _error(ctypes.CDLL, name)],
-        "cuda_libraries": _cuda_versions(question["cuda"]),
-        "error": _error(importlib.import_module, "torch"),
-    }
-    if not answer["error"]:
-        torch: Any = importlib.import_module("torch")
-        product = torch.ones(64, 64, dtype=torch.float64) @ torch.eye(64, dtype=torch.float64)
-        # torch.cuda.get_arch_list() is empty on a machine without a GPU; the flags behind it are not.
-        flags = getattr(torch._C, "_cuda_getArchFlags", lambda: None)()
-        answer |= {
-            "torch": torch.__version__,
-            "computes": bool((product == 1).all()),
-            "arch_flags": flags.split() if flags else [],
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version() if torch._C._has_cudnn else None,
-            "config": torch.__config__.show(),
-            "modules": {name: _error(importlib.import_module, name) for name in question["modules"]},
-            "companions": _load_all(question["companions"]),
-            "loaded": _loaded(),
-        }
-    print(json.dumps(answer))
+    """Answer."""
+    asked: dict[str, Any] = question()
+    say(python=".".join(platform.python_version_tuple()[:2]))
+    answer: dict[str, Any] = {}
+
+    def look(directory: str) -> None:
+        answer.update(_torch(directory))
+
+    error = _error(look, asked["torch"])
+    say(error=error, **({} if error else answer))
+    say(missing=[name for name in asked["names"] if _error(ctypes.CDLL, name)])
+    say(cuda_libraries=_cuda_versions(asked["cuda"]))
+    say(opened=_load_all(asked["opened"]))
+    for name, directory in asked["modules"].items() if not error else ():
+        failed = _error(importlib.import_module, name)
+        say(module=name, failed=failed, elsewhere=[] if failed else _elsewhere(directory, name))
+    say(libraries=_load_all(asked["libraries"]) if not error else {}, loaded_at_last=_loaded())
+    end()
