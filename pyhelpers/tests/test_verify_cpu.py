@@ -358,6 +358,20 @@ def test_other_libraries(role: Role, place: str, source: str, status: str, tmp_p
     assert ([row.status for row in about] or ["ok"]) == [status]
 
 
+def test_a_companion_of_a_wheel_by_its_own_name(tmp_path: Path) -> None:
+    """The name says nothing about the CPU: what the companion needs is said, and not wrong."""
+    torch, companion = tmp_path / "torch", tmp_path / "vision"
+    for directory in (torch, companion):
+        directory.mkdir()
+    libraries = [
+        facts(library(torch, (PLAIN, ()))),
+        facts(library(companion, (kernel("fast"), AVX512), name="_C.so"), "companion"),
+    ]
+    found = list(check_cpu(libraries, parse_name("pytorch-bin-sm90"), Origin.WHEEL))
+    assert [(row.status, row.where) for row in found] == [("note", "_C.so"), ("ok", found[1].where)]
+    assert found[0].found == ("avx512f",)
+
+
 def test_many_symbols_of_a_file_that_lies(tmp_path: Path) -> None:
     """Damaged tables are read as far as they go, in bounded time, or are one line."""
     path = library(tmp_path, (PLAIN, ()))

@@ -416,16 +416,22 @@ def _judged(libraries: Sequence["LibraryFacts"]) -> list["LibraryFacts"]:
     ]
 
 
-def _beyond(library: "LibraryFacts", cpu: Cpu) -> Iterator[Finding]:
-    """A row about what a library needs that the set lacks."""
+def _beyond(library: "LibraryFacts", variant: Variant) -> Iterator[Finding]:
+    """A row about what a library needs that the set lacks.
+
+    An official wheel by its own name is held against the least set. That is no claim about its companions.
+    """
+    cpu = variant.cpu
     beyond = [need for need in library.cpu.needs if need.feature not in allowed(cpu.cpuinfo)]
     if not beyond:
         return
     most = max(beyond, key=lambda need: (not need.leaked, need.functions))
-    row = note if all(n.leaked and n.functions < _LEAKED for n in beyond) else wrong
+    leaked = all(need.leaked and need.functions < _LEAKED for need in beyond)
+    unclaimed = library.role != "torch" and variant.package == "pytorch-bin"
+    row = note if leaked or unclaimed else wrong
     plural = "functions" if most.functions > 1 else "function"
     text = f"{most.functions} {plural} with {most.feature}: {most.example}"
-    if row is note:
+    if leaked:
         text += "; a template's instance, taken from an object file for a later CPU"
     features = [need.feature for need in beyond]
     yield row("instructions", f"none beyond {cpu.name}", features, library.name, text)
@@ -442,7 +448,7 @@ def check_cpu(libraries: Sequence["LibraryFacts"], variant: Variant, origin: Ori
     """Nothing beyond the set in what runs unasked; if compiled for the set, code that its flags made."""
     cpu = variant.cpu
     judged = _judged(libraries)
-    rows = [row for library in judged for row in (*_beyond(library, cpu), *_check_undecoded(library))]
+    rows = [row for library in judged for row in (*_beyond(library, variant), *_check_undecoded(library))]
     yield from rows
     if not any(library.role == "torch" and library.cpu.judged for library in judged):
         yield wrong("instructions", f"code for {cpu.name}", "no function to look at")
