@@ -5,10 +5,10 @@ at run time. To choose, a library has to ask the CPU. So:
 
 - In a library that never asks, all code runs unasked, exported or not. In the official libtorch_cuda.so and
   libtorch_python.so of PyTorch 2.8 to 2.11 none of it is beyond x86-64.
-- In one that asks, as libtorch_cpu.so does, a C++ function counts unless its name, its object file's name
-  (CopyKernel.cpp.AVX512.cpp; the symbol table has it) or its namespace says that it is chosen. So do exported
-  C functions that are not those of a library which chooses by other names. That is 262 000 of the 354 000
-  functions of the official libtorch_cpu.so of 2.10, of which one is beyond x86-64: see _LEAKED.
+- In one that asks, as libtorch_cpu.so does, a function counts unless its name, its object file's name
+  (CopyKernel.cpp.AVX512.cpp; the symbol table has it) or the library that it is of says that it is chosen.
+  That is 262 000 of the 354 000 functions of the official libtorch_cpu.so of 2.10, of which one is beyond
+  x86-64: see _LEAKED.
 - What nothing names, because the symbol table was stripped from a library that asks, is said and not judged.
 
 Every byte of code is searched for the encodings that AVX-512 and the rarer sets have; where one is found the
