@@ -24,6 +24,7 @@ from pytorch_variants.retarget.nvidia import read_distribution
 from pytorch_variants.verify.inspect import Inspection, inspect_path
 
 NVIDIA = "Name: nvidia-thing\nAuthor: Nvidia CUDA Installer Team\nLicense: NVIDIA Proprietary Software\n"
+BOTH = ("-gencode=arch=compute_80,code=[sm_80,compute_80]",)
 OWN = "Name: thing\nAuthor: somebody\nLicense: MIT\n"
 
 
