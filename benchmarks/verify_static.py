@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pytorch_variants.binary.elf import open_elf
 from pytorch_variants.findings import Origin
 from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify.cpu import read_cpu
 from pytorch_variants.verify.environment import find_environment
 from pytorch_variants.verify.static import check_files
 
@@ -60,6 +62,18 @@ def peak_memory(action: Callable[[], object]) -> int:
     return peak
 
 
+def instructions(path: Path) -> float:
+    """Seconds that a processor needs to read what one library's code needs, the fastest of three times."""
+
+    def once() -> float:
+        with open_elf(path) as elf:
+            start = time.process_time()
+            read_cpu(elf, path.name)
+            return time.process_time() - start
+
+    return min(once() for _ in range(3))
+
+
 def main() -> None:
     """Measure and print."""
     if len(sys.argv) < 2:
@@ -73,6 +87,10 @@ def main() -> None:
 
     print(f"files         {best(check):8.3f} s, {len(rows)} rows")
     print(f"memory        {peak_memory(check) / 1e6:8.0f} MB")
+    paths = sorted((environment.packages / "torch").rglob("*.so*"))
+    seconds = [instructions(path) for path in paths if path.is_file() and not path.is_symlink()]
+    print(f"instructions  {sum(seconds):8.3f} s of a processor for {len(seconds)} libraries")
+    print(f"              {max(seconds):8.3f} s for one of them")
     command = [environment.python, "-s", "-B", "-c", "import torch"]
     print(f"import torch  {best(lambda: subprocess.run(command, check=True)):8.3f} s")
 

@@ -14,7 +14,7 @@ runCommand "verify-${variant.pname}"
     cat >"$out/bin/verify-${variant.pname}" <<'SCRIPT'
     #!/bin/sh
     exec ${pytorch-variants-cli}/bin/pytorch-variants verify ${variant.environment} \
-      --variant ${variant.pname} --origin '${variant.origin or "compiled from source"}' --runtime "$@"
+      --variant ${variant.pname} --origin ${variant.origin or "source"} --runtime "$@"
     SCRIPT
     chmod +x "$out/bin/verify-${variant.pname}"
   ''

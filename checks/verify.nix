@@ -9,8 +9,6 @@
 # shows the table, if the variant is not what its name says.
 runCommand "verify-${variant.pname}" { } ''
   ${pytorch-variants-cli}/bin/pytorch-variants verify ${environment} \
-    --variant ${variant.pname} --origin '${
-      variant.origin or "compiled from source"
-    }' --output "$out" >report ||
+    --variant ${variant.pname} --origin ${variant.origin or "source"} --output "$out" >report ||
     { cat report; exit 1; }
 ''

@@ -16,11 +16,9 @@ with atheris.instrument_imports():
     from pytorch_variants.binary import cubin, elf, fatbin
     from pytorch_variants.binary import instructions as isa
     from pytorch_variants.binary import registration as kernels
-    from pytorch_variants.verify import gpu
+    from pytorch_variants.verify import cpu, gpu
 
-import capstone
-
-DECODER = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+DECODER = isa.x86_decoder()
 MOST = 1 << 16
 
 
@@ -41,6 +39,7 @@ def read_all(data: bytes) -> None:
         lambda: list(fatbin.find_wrappers(parsed)),
         lambda: kernels.whose_containers(parsed),
         lambda: gpu.read_gpu(parsed),
+        lambda: cpu.read_cpu(parsed, "libtorch_cuda.so"),
     )
     for read in readers:
         try:
@@ -78,7 +77,7 @@ def read_code(data: bytes) -> None:
         assert instruction
         end += len(instruction)
         isa.x86_features(instruction)
-    assert end <= len(data)
+    assert end == len(data)
     list(isa.arm_features(data))
 
 

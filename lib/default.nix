@@ -1,41 +1,165 @@
 { lib }:
 
-# Every function and table of this directory, each in a file of its own that names what it needs.
-lib.fix (
-  self:
-  let
-    load =
-      file:
-      let
-        f = import file;
-      in
-      f (builtins.intersectAttrs (lib.functionArgs f) (self // { inherit lib; }));
-  in
-  {
-    cacheCompiler = load ./cacheCompiler.nix;
-    cudaOverlay = load ./cudaOverlay.nix;
-    cudaVersions = load ./cudaVersions.nix;
-    hardware = load ./hardware.nix;
-    limitJobs = load ./limitJobs.nix;
-    matchGpu = load ./matchGpu.nix;
-    mkChecks = load ./mkChecks.nix;
-    mkOverlay = load ./mkOverlay.nix;
-    mkPytorchBin = load ./mkPytorchBin.nix;
-    mkPytorchVariant = load ./mkPytorchVariant.nix;
-    nearest = load ./nearest.nix;
-    nearestCuda = load ./nearestCuda.nix;
-    nearestNames = load ./nearestNames.nix;
-    nixpkgsConfig = load ./nixpkgsConfig.nix;
-    parseCpu = load ./parseCpu.nix;
-    parseGpu = load ./parseGpu.nix;
-    parseName = load ./parseName.nix;
-    problem = load ./problem.nix;
-    specialisedClosure = load ./specialisedClosure.nix;
-    suggestion = load ./suggestion.nix;
-    surroundings = load ./surroundings.nix;
-    variants = load ./variants.nix;
-    wheelTargets = load ./wheelTargets.nix;
-    withCuda = load ./withCuda.nix;
-    withTorch = load ./withTorch.nix;
-  }
-)
+# What this flake offers as `lib`, a file for each. `internal` is for this repository alone, and may change at any time.
+let
+  hardware = import ./hardware.nix { inherit lib; };
+  cudaTargets = import ./internal/cudaTargets.nix { inherit lib; };
+  runsOn = import ./runsOn.nix { inherit lib hardware; };
+
+  # Names
+  words = import ./internal/words.nix { inherit lib; };
+  mentions = import ./internal/mentions.nix { inherit lib words; };
+  editDistance = import ./internal/editDistance.nix { inherit lib; };
+  nearest = import ./internal/nearest.nix { inherit lib editDistance mentions; };
+  matchGpu = import ./internal/matchGpu.nix {
+    inherit
+      lib
+      hardware
+      mentions
+      words
+      ;
+  };
+  parseGpu = import ./parseGpu.nix {
+    inherit
+      lib
+      hardware
+      matchGpu
+      nearest
+      ;
+  };
+  parseCpu = import ./parseCpu.nix { inherit lib hardware nearest; };
+  variants = import ./variants.nix { inherit lib hardware; };
+  nearestNames = import ./internal/nearestNames.nix {
+    inherit
+      lib
+      hardware
+      matchGpu
+      nearest
+      parseCpu
+      variants
+      ;
+  };
+  parseName = import ./parseName.nix {
+    inherit
+      lib
+      hardware
+      nearestNames
+      parseCpu
+      parseGpu
+      ;
+  };
+
+  # Package sets
+  cudaVersions = import ./internal/cudaVersions.nix { inherit lib; };
+  cudaOverlay = import ./internal/cudaOverlay.nix { inherit lib cudaVersions; };
+  withCuda = import ./internal/withCuda.nix { inherit cudaOverlay; };
+  nearestCuda = import ./internal/nearestCuda.nix { inherit lib cudaTargets; };
+  specialisedClosure = import ./internal/specialisedClosure.nix;
+  nixpkgsConfig = import ./nixpkgsConfig.nix { inherit lib; };
+
+  # What can be built
+  problem = import ./internal/problem.nix { inherit lib cudaTargets; };
+  suggestion = import ./internal/suggestion.nix {
+    inherit
+      lib
+      hardware
+      nearest
+      nearestCuda
+      problem
+      runsOn
+      ;
+  };
+  wheelTargets = import ./internal/wheelTargets.nix;
+
+  # Packages
+  withTorch = import ./internal/withTorch.nix { inherit lib; };
+  surroundings = import ./internal/surroundings.nix { inherit lib withTorch; };
+  ccacheHook = import ./internal/ccacheHook.nix;
+  maxJobsHook = import ./internal/maxJobsHook.nix;
+  settings = import ./internal/variant/settings.nix { inherit lib parseCpu; };
+  variantOf = import ./internal/variant {
+    inherit lib;
+    base = import ./internal/variant/base.nix { inherit lib specialisedClosure withCuda; };
+    guard = import ./internal/variant/guard.nix {
+      inherit
+        lib
+        cudaVersions
+        problem
+        suggestion
+        ;
+    };
+    naming = import ./internal/variant/naming.nix { inherit lib parseCpu parseGpu; };
+    passthru = import ./internal/variant/passthru.nix { inherit lib surroundings; };
+    phases = import ./internal/variant/phases.nix { inherit lib ccacheHook maxJobsHook; };
+  };
+
+  failures = import ./tests.nix {
+    inherit
+      lib
+      cudaTargets
+      editDistance
+      hardware
+      mentions
+      nearest
+      nearestCuda
+      nearestNames
+      parseCpu
+      parseGpu
+      parseName
+      problem
+      runsOn
+      suggestion
+      variants
+      words
+      ;
+  };
+in
+{
+  inherit
+    hardware
+    nixpkgsConfig
+    parseCpu
+    parseGpu
+    parseName
+    runsOn
+    variants
+    ;
+  mkChecks = import ./mkChecks.nix { inherit lib; };
+  mkOverlay = import ./mkOverlay.nix {
+    inherit
+      lib
+      cudaOverlay
+      settings
+      variantOf
+      ;
+  };
+  mkPytorchBin = import ./mkPytorchBin.nix {
+    inherit
+      lib
+      cudaVersions
+      parseGpu
+      runsOn
+      surroundings
+      wheelTargets
+      withCuda
+      ;
+  };
+  mkPytorchVariant = import ./mkPytorchVariant.nix { inherit settings variantOf; };
+
+  internal = {
+    inherit
+      ccacheHook
+      cudaTargets
+      cudaVersions
+      failures
+      maxJobsHook
+      nearest
+      nearestCuda
+      nearestNames
+      problem
+      suggestion
+      wheelTargets
+      withCuda
+      ;
+  };
+}

@@ -25,7 +25,7 @@ in
     # Type
 
     ```
-    gpus :: AttrSet { name, capability, architecture, products, platforms, cuda, cudnn, pytorch }
+    gpus :: AttrSet { name, capability, architecture, products, platforms, tegra, cuda, cudnn, pytorch }
     ```
 
     # Example
@@ -39,6 +39,7 @@ in
     name: gpu:
     {
       inherit name;
+      tegra = false;
       cudnn = { };
     }
     // gpu

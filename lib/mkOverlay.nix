@@ -1,7 +1,8 @@
 {
   lib,
   cudaOverlay,
-  mkPytorchVariant,
+  settings,
+  variantOf,
 }:
 
 /**
@@ -38,14 +39,11 @@ else
   {
     pythonPackagesExtensions = base.pythonPackagesExtensions ++ [
       (pythonFinal: pythonPrev: {
-        torch = mkPytorchVariant (
-          removeAttrs arguments [ "cuda" ]
-          // {
-            pkgs = final;
-            pythonPackages = pythonFinal;
-            inherit (pythonPrev) torch;
-          }
-        );
+        torch = variantOf {
+          pkgs = final;
+          pythonPackages = pythonFinal;
+          inherit (pythonPrev) torch;
+        } (settings (removeAttrs arguments [ "cuda" ]));
       })
     ];
   }

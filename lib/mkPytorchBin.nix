@@ -2,13 +2,13 @@
   lib,
   cudaVersions,
   parseGpu,
+  runsOn,
   surroundings,
   wheelTargets,
   withCuda,
 }:
 
 let
-  major = version: lib.head (builtins.splitVersion version);
   undotted = lib.replaceStrings [ "." ] [ "" ];
 
   # "13.0" of "torch-2.12.0+cu130-cp313-cp313-linux_x86_64.whl"
@@ -70,7 +70,11 @@ let
   known = if system == "x86_64-linux" then wheelTargets.${toString cuda} or [ ] else [ ];
   targets = stock.wheelTargets or known;
   runs =
-    target: major target == major wanted.capability && !lib.versionOlder wanted.capability target;
+    capability:
+    runsOn {
+      kind = "cubin";
+      inherit capability;
+    } wanted.capability;
   # Ordered, the last is the nearest.
   fitting = lib.filter runs targets;
   code = lib.last fitting;
@@ -92,7 +96,7 @@ let
           inherit code;
           gpu = wanted.name;
           cuda = if cuda == null then ofCuda.cudaPackages.cudaMajorMinorVersion else cuda;
-          origin = "official wheel, retargeted; CPU flags not applied (the wheel dispatches at run time)";
+          origin = "wheel";
         }
         // surroundings {
           inherit interpreter;

@@ -30,11 +30,11 @@ let
     "3.12"
     "3.13"
   ];
-  cudas = variantsLib.cudaVersions cudaPkgs;
+  cudas = variantsLib.internal.cudaVersions cudaPkgs;
   defaultCuda = cudaPkgs.cudaPackages.cudaMajorMinorVersion;
 
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
-  pkgsFor = lib.genAttrs cudas (variantsLib.withCuda cudaPkgs);
+  pkgsFor = lib.genAttrs cudas (variantsLib.internal.withCuda cudaPkgs);
 
   # The default CUDA, or for a GPU that it cannot target the nearest one that can.
   resolveCuda =
@@ -44,7 +44,7 @@ let
     else if gpu == null then
       defaultCuda
     else
-      variantsLib.nearestCuda (variantsLib.parseGpu gpu) defaultCuda cudas;
+      variantsLib.internal.nearestCuda (variantsLib.parseGpu gpu) defaultCuda cudas;
 
   build =
     choice:
@@ -60,7 +60,7 @@ let
     let
       stock = pkgs.python3Packages.torch;
     in
-    variantsLib.problem {
+    variantsLib.internal.problem {
       inherit system;
       cpu = variantsLib.parseCpu choice.cpu;
       gpus = lib.optional (choice.gpu != null) (variantsLib.parseGpu choice.gpu);
@@ -131,6 +131,17 @@ let
           }
         )
     ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+
+  # nixpkgs' own CUDA build, cut down: such names are read, and nothing builds them yet.
+  cached = lib.mapAttrs' (
+    gpu: _:
+    lib.nameValuePair "pytorch-${gpu}" (
+      throw "pytorch-${gpu}: nixpkgs' own build cannot be cut down to one GPU yet; write pytorch-${gpu}-${lib.head commonHere} to compile it, or pytorch-bin-${gpu} for the official wheel"
+    )
+  ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+  commonHere = lib.filter (
+    cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
+  ) variantsLib.hardware.common;
   buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
 in
 {
@@ -141,6 +152,7 @@ in
   all =
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
     // lib.foldl' (all: python: all // bins python) (bins null) pythons
+    // cached
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
       mkPytorchVariant =

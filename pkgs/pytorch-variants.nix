@@ -4,23 +4,28 @@
   buildPythonPackage,
   setuptools,
   capstone,
+  click,
   lz4,
   nix-prefetch-github,
   nvidia-ml-py,
   packaging,
   pip,
   rich,
-  typer,
   zstandard,
 }:
 
 let
   package = buildPythonPackage {
     pname = "pytorch-variants";
-    inherit ((lib.importTOML ../pyhelpers/pyproject.toml).project) version;
+    # Where Python itself has it.
+    version = lib.head (
+      builtins.match ".*\n__version__ = \"([^\"]+)\"\n.*" (
+        builtins.readFile ../pyhelpers/src/pytorch_variants/__init__.py
+      )
+    );
     pyproject = true;
 
-    # The hardware table is linked into the Python package, so both have to be in the source.
+    # The hardware table and the licence are linked into the Python package, so both have to be in the source.
     src = lib.cleanSourceWith {
       src = ../.;
       name = "source";
@@ -32,7 +37,10 @@ let
         lib.elem relative [
           "lib"
           "lib/hardware.toml"
+          "LICENSE"
           "pyhelpers"
+          "pyhelpers/LICENSE"
+          "pyhelpers/README.md"
           "pyhelpers/pyproject.toml"
         ]
         || lib.hasPrefix "pyhelpers/src" relative && !lib.hasInfix "__pycache__" relative;
@@ -42,13 +50,13 @@ let
     build-system = [ setuptools ];
     dependencies = [
       capstone
+      click
       lz4
       nix-prefetch-github
       nvidia-ml-py
       packaging
       pip
       rich
-      typer
       zstandard
     ];
     pythonImportsCheck = [ "pytorch_variants" ];

@@ -10,6 +10,16 @@ if [ -n "${interpreter:-}" ] && ! command -v "$interpreter" >/dev/null; then
   exit 1
 fi
 
+# A log that stands still names what runs, and what it has written so far. The sleep is nobody's: it must not hold
+# the log open after the build.
+(
+  while sleep 25 >/dev/null 2>&1 && kill -0 $$; do
+    echo "$name: still running, $(du -sm . "$out" 2>/dev/null | awk '{ sum += $1 } END { print sum }') MB so far"
+  done
+) &
+alive=$!
+trap 'kill $alive 2>/dev/null || :' EXIT
+
 for phase in preConfigure preBuild buildCommand postInstall; do
   eval "script=\${$phase:-}"
   eval "$script"

@@ -12,6 +12,22 @@ let
   inherit (pins) pythons;
   cudaPackages = "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] pins.cuda}";
 
+  # "python311" -> "python3.11"
+  program = name: "python3.${lib.removePrefix "python3" name}";
+
+  # What the machine has of the pinned Pythons. Pure evaluation cannot look, and takes it to have all: --impure
+  # makes the difference. The directories are those of builder.sh's PATH that distributions and administrators use.
+  mayLook = builtins ? currentSystem;
+  isHere =
+    name:
+    !mayLook
+    || lib.any (directory: lib.pathExists "${directory}/${program name}") [
+      "/usr/local/bin"
+      "/usr/bin"
+    ];
+  pythonsHere = lib.filter isHere (lib.attrNames pythons);
+  programs = lib.concatMapStringsSep ", " program;
+
   packages =
     final:
     {
@@ -57,8 +73,20 @@ let
         );
       fetchWheel = final.callPackage ./fetchWheel.nix { };
 
+      # PROGRAM itself, a python3.X, or what to do where the machine has none such.
+      ofThisMachine =
+        name:
+        if !mayLook || lib.elem name (map program pythonsHere) then
+          name
+        else
+          throw "this machine has no ${name}: install it, or write a name without it, for ${programs pythonsHere}, which is here";
+
       pythonPackagesExtensions = [ ];
-      python3 = final.python311;
+      python3 =
+        if pythonsHere == [ ] then
+          throw "this machine has none of ${programs (lib.attrNames pythons)} in /usr/local/bin or /usr/bin: install one of them with pip"
+        else
+          final.${lib.head pythonsHere};
       python3Packages = final.python3.pkgs;
 
       # What the wheels were built with.

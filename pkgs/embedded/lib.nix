@@ -126,6 +126,7 @@ builtins
   stringToCharacters = text: genList (i: substring i 1 text) (stringLength text);
   upperChars = stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   lowerChars = stringToCharacters "abcdefghijklmnopqrstuvwxyz";
+  toInt = builtins.fromJSON;
   toLower = replaceStrings upperChars lowerChars;
   # builtins.split takes a regular expression: every character of the separator is put in a class.
   splitString =
@@ -136,37 +137,30 @@ builtins
       )) text
     );
 
-  # One row of the edit-distance table after the other.
-  strings.levenshtein =
-    a: b:
-    let
-      as = stringToCharacters a;
-      bs = stringToCharacters b;
-      min = x: y: if x < y then x else y;
-      nextRow =
-        row: c:
-        let
-          step =
-            done: i:
-            let
-              substitution = elemAt row i + (if elemAt bs i == c then 0 else 1);
-              deletion = elemAt row (i + 1) + 1;
-              insertion = elemAt done i + 1;
-            in
-            done ++ [ (min substitution (min deletion insertion)) ];
-        in
-        foldl' step [ (head row + 1) ] (genList (i: i) (length bs));
-      lastRow = foldl' nextRow (genList (i: i) (length bs + 1)) as;
-    in
-    elemAt lastRow (length bs);
-
   getName = package: package.pname or (builtins.parseDrvName package.name or package).name;
 
   # Versions
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versionAtLeast = a: b: !versionOlder a b;
-  versions.majorMinor =
-    version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
+  versions = {
+    major = version: head (builtins.splitVersion version);
+    majorMinor = version: builtins.concatStringsSep "." (take 2 (builtins.splitVersion version));
+  };
+
+  # Tests
+  runTests =
+    tests:
+    builtins.concatMap (
+      name:
+      let
+        test = tests.${name};
+      in
+      optional (test.expr != test.expected) {
+        inherit name;
+        inherit (test) expected;
+        result = test.expr;
+      }
+    ) (filter (hasPrefix "test") (attrNames tests));
 
   # Files
   importTOML = path: fromTOML (readFile path);

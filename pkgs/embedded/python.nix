@@ -2,6 +2,7 @@
   lib,
   pkgs,
   fetchWheel,
+  ofThisMachine,
   pythonPackagesExtensions,
   name,
   wheels,
@@ -20,7 +21,7 @@ let
   python = {
     inherit pythonVersion sitePackages;
     # Found on PATH when something is built: the machine's own, wherever its distribution puts it.
-    interpreter = "python${pythonVersion}";
+    interpreter = ofThisMachine "python${pythonVersion}";
     abi = "cp3${minor}";
     # glibc 2.28 is that of PyTorch's own build machines.
     platforms = map (tag: "manylinux${tag}_x86_64") (

@@ -27,8 +27,6 @@ else
       + old.postInstall;
     passthru = old.passthru // {
       inherit cudaPackages cudaSupport;
-      origin = "official wheel${
-        lib.optionalString (gpuTargets != [ ]) ", retargeted"
-      }; CPU flags not applied (the wheel dispatches at run time)";
+      origin = "wheel";
     };
   })

@@ -8,6 +8,7 @@ included. (nvidia-cuda-nvcc-cu12 has ptxas without nvcc.) PYTORCH_VARIANTS_NVCC 
 import atexit
 import ctypes
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -81,13 +83,52 @@ def _nvcc() -> tuple[str, ...]:
     return str(tool("nvcc")), "-Xcompiler=-fPIC", "-cudart=static"
 
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytorch-variants-tests"
+
+
+@functools.cache
+def _compilers() -> str:
+    """What compiles, and in which version."""
+    versions = [
+        subprocess.check_output([program, "--version"], text=True)
+        for program in (tool("nvcc"), tool("gcc"), tool("ld"))
+    ]
+    return "\n".join(versions)
+
+
+def _kept(path: Path, make: Callable[[Path], None], *inputs: object) -> Path:
+    """Make a file of what `inputs` say, or copy what an earlier run made of the same, by the same compilers.
+
+    What is kept appears whole or not at all, and no test has it in its hands.
+    """
+    how = Path(__file__).read_text(encoding="utf-8")
+    digest = hashlib.sha256(repr((_compilers(), how, inputs)).encode()).hexdigest()
+    kept = CACHE / digest
+    if kept.exists():
+        shutil.copyfile(kept, path)
+        return path
+    make(path)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as beside:
+        shutil.copyfile(path, Path(beside, digest)).replace(kept)
+    return path
+
+
 @functools.cache
 def nvcc_library(name: str, *options: str) -> Path:
     """A library that nvcc makes with these options; do not write to it."""
-    path, source = scratch() / f"lib{name}.so", scratch() / "kernels.cu"
-    source.write_text(CUDA)
-    subprocess.run([*_nvcc(), "-shared", *options, "-o", path, source], check=True)
-    return path
+
+    def make(path: Path) -> None:
+        source = scratch() / "kernels.cu"
+        source.write_text(CUDA)
+        subprocess.run([*_nvcc(), "-shared", *options, "-o", path, source], check=True)
+
+    path = scratch() / f"lib{name}.so"
+    if any("/" in option for option in options):
+        # Of a file that an option names the name says too little.
+        make(path)
+        return path
+    return _kept(path, make, CUDA, options)
 
 
 @functools.cache
@@ -97,19 +138,22 @@ def nvcc_objects(*parts: tuple[str, str, bool]) -> Path:
     The device linker, where it has something to do, works for the architectures of the last part.
     """
     directory = Path(tempfile.mkdtemp(dir=scratch()))
-    objects = []
-    for number, (text, archs, relocatable) in enumerate(parts):
-        source, target = directory / f"{number}.cu", directory / f"{number}.o"
-        source.write_text(text)
-        flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs.split()]
-        subprocess.run(
-            [*_nvcc(), "-c", f"-rdc={str(relocatable).lower()}", *flags, "-o", target, source], check=True
-        )
-        objects.append(target)
-    if not parts[-1][2]:
-        flags = ["-gencode=arch=compute_90,code=sm_90"]
-    subprocess.run([*_nvcc(), "-shared", *flags, "-o", directory / "lib.so", *objects], check=True)
-    return directory / "lib.so"
+
+    def make(path: Path) -> None:
+        objects = []
+        for number, (text, archs, relocatable) in enumerate(parts):
+            source, target = directory / f"{number}.cu", directory / f"{number}.o"
+            source.write_text(text)
+            flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs.split()]
+            subprocess.run(
+                [*_nvcc(), "-c", f"-rdc={str(relocatable).lower()}", *flags, "-o", target, source], check=True
+            )
+            objects.append(target)
+        if not parts[-1][2]:
+            flags = ["-gencode=arch=compute_90,code=sm_90"]
+        subprocess.run([*_nvcc(), "-shared", *flags, "-o", path, *objects], check=True)
+
+    return _kept(directory / "lib.so", make, parts)
 
 
 def cuda_library(name: str) -> Path:

@@ -3,14 +3,16 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from loopback import FIRST, REPOSITORY, GitHub, locked_flake, serve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +20,45 @@ ROOT = Path(__file__).resolve().parents[2]
 if not shutil.which("nix"):
     os.environ["PATH"] = os.pathsep.join([str(ROOT / ".nix" / "bin"), os.environ["PATH"]])
 FLAGSHIP = "pytorch-sm90-avx512"
+
+# On a machine that is busy an example takes as long as it takes.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+# A test that takes one of these wants Nix, and most of them gigabytes. All others are quick, but for those
+# that say `pytest.mark.slow`, for a reason of their own.
+SLOW_FIXTURES = {"nix", "embedded", "official_libraries", "environment", "github", "flake"}
+# After how many seconds a test is named, again and again.
+SILENCE = 25
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if SLOW_FIXTURES.isdisjoint(fixtures) and not item.get_closest_marker("slow"):
+            item.add_marker("quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Name a test that takes long while it runs."""
+    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    done = threading.Event()
+
+    def announce() -> None:
+        seconds = 0
+        while not done.wait(SILENCE):
+            seconds += SILENCE
+            if reporter:
+                reporter.write_line(f"{item.nodeid}: for {seconds} s", flush=True)
+
+    thread = threading.Thread(target=announce, daemon=True)
+    thread.start()
+    try:
+        return (yield)
+    finally:
+        done.set()
+        thread.join()
 
 
 @dataclass(frozen=True)

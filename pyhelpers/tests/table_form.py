@@ -12,9 +12,9 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """A text that matches a pattern, or a list of such texts."""
+    """A text that matches a pattern, or a list of such texts; true where there is no pattern."""
 
-    pattern: str
+    pattern: str | None
     write: str
     many: bool = False
     required: bool = True
@@ -22,12 +22,14 @@ class Field:
     def wrong(self, value: object) -> object:
         """The value, or of a list what is wrong in it; None where all is right."""
         if not self.many:
-            return None if self._is_text(value) else value
+            return None if self._is_right(value) else value
         if not isinstance(value, list) or not value:
             return value
-        return [item for item in value if not self._is_text(item)] or None
+        return [item for item in value if not self._is_right(item)] or None
 
-    def _is_text(self, value: object) -> bool:
+    def _is_right(self, value: object) -> bool:
+        if self.pattern is None:
+            return value is True
         return isinstance(value, str) and re.fullmatch(self.pattern, value, re.ASCII) is not None
 
 
@@ -47,6 +49,7 @@ FIELDS = {
             many=True,
         ),
         "platforms": PLATFORMS,
+        "tegra": Field(None, "true, or leave it out", required=False),
         "cuda.min": Field(RELEASE, 'a release in quotes, as "12.8"'),
         "cuda.max": Field(RELEASE, 'a release in quotes, as "12.9"', required=False),
         "cudnn.max": Field(RELEASE, 'a release in quotes, as "9.10"', required=False),

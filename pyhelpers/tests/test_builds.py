@@ -144,7 +144,7 @@ def cache_compiler(embedded: Nix, tmp_path: Path) -> str:
     """The recipe's code, for a ccache of this Python environment and an empty cache."""
     (tmp_path / "cache").mkdir()
     prefix = tool("ccache").parents[1]
-    code = embedded.lib(f'lib.cacheCompiler {{ ccache = "{prefix}"; }} "{tmp_path}/cache"')
+    code = embedded.lib(f'lib.internal.ccacheHook {{ ccache = "{prefix}"; }} "{tmp_path}/cache"')
     return str(code)
 
 
@@ -211,7 +211,7 @@ def test_flags_for_the_host_compiler_are_told_apart(cache_compiler: str, tmp_pat
 
 
 def test_a_cache_that_is_not_there(embedded: Nix, tmp_path: Path) -> None:
-    script = embedded.lib('lib.cacheCompiler { ccache = "/nowhere"; } "/not/there"')
+    script = embedded.lib('lib.internal.ccacheHook { ccache = "/nowhere"; } "/not/there"')
     error = shell(script, tmp_path)
     assert "compilerCache: /not/there is not a directory" in error
     assert "extra-sandbox-paths" in error

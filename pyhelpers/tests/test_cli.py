@@ -1,24 +1,24 @@
 """The command line's frame: errors in one line, streams of every kind, help, start-up without ballast."""
 
 import fcntl
-import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import tomllib
-import venv
 from pathlib import Path
 
 import pytest
 from commands import Outcome, call, is_refused, program
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-COMMANDS = ("lookup", "detect", "list", "verify", "retarget")
+import pytorch_variants
+
+COMMANDS = ("lookup", "detect", "list", "inspect", "verify", "retarget")
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
 TEXTS = tomllib.loads(Path(__file__).with_name("bad_inputs.toml").read_text())
@@ -127,6 +127,17 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
         assert is_refused(call("detect", "--cpuinfo", path)), path
 
 
+@pytest.mark.parametrize(
+    "command", [("detect",), ("plan", "pytorch-sm90-avx512")], ids=lambda words: words[0]
+)
+def test_a_package_set_that_is_none_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "flake.nix").touch()
+    for name in ("nonsense", "embedded", str(tmp_path)):
+        outcome = call(*command, "--nixpkgs", name, "--flake", tmp_path)
+        assert is_refused(outcome)
+        assert f"--nixpkgs {name}: no nixpkgs there" in outcome.err
+
+
 def test_files_that_the_other_commands_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     outcome = call("retarget", tmp_path / "file", "--gpu", "H100", "--in-place")
@@ -166,6 +177,23 @@ def test_a_closed_pipe_ends_it_quietly(command: tuple[str, ...], unbuffered: str
     assert process.stderr.read() == b""
     # As of a program that the signal SIGPIPE ended.
     assert process.wait() == 141
+
+
+def test_an_interruption_ends_it_quietly(tmp_path: Path) -> None:
+    """As Control-C does, while it waits for a file."""
+    fifo = tmp_path / "cpuinfo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytorch_variants", "detect", "--gpu=H100", f"--cpuinfo={fifo}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # Waits until the other side reads.
+    with fifo.open("wb"):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, "", "")
 
 
 @pytest.mark.parametrize("command", ["list", "lookup H100", "list --json", "--help"])
@@ -259,7 +287,8 @@ def test_help_has_an_example_that_is_a_call_of_the_command(command: str) -> None
     outcome = call(command, "--help")
     assert outcome.code == 0
     assert f"Example: pytorch-variants {command} " in " ".join(outcome.out.split())
-    assert "--json" in outcome.out or command == "retarget"
+    assert "--json" in outcome.out
+    assert "Arguments:" in outcome.out or command in ("detect", "list")
 
 
 def test_no_arguments_show_the_help() -> None:
@@ -267,19 +296,60 @@ def test_no_arguments_show_the_help() -> None:
     assert all(command in call().out for command in COMMANDS)
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
-        ("pytorch-variants lo", "lookup"),
-        ("pytorch-variants lookup H1", "H100"),
-        ("pytorch-variants list --cpu amx", "amx"),
-    ],
-)
-def test_shell_completion(line: str, word: str) -> None:
-    result = program(
-        _PYTORCH_VARIANTS_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(line.count(" "))
+COMPLETIONS = [
+    ("pytorch-variants lo", "lookup"),
+    ("pytorch-variants lookup H1", "H100"),
+    ("pytorch-variants lookup rtx", "RTX 4090"),
+    ("pytorch-variants list --cpu amx", "amx"),
+    ("pytorch-variants retarget x --gpu sm9", "sm90"),
+    ("pytorch-variants lock up", "update"),
+]
+
+
+@pytest.mark.parametrize(("line", "word"), COMPLETIONS)
+def test_bash_completes(line: str, word: str, tmp_path: Path) -> None:
+    """By the function that the printed code defines, called as bash calls it."""
+    program_file = tmp_path / "pytorch-variants"
+    program_file.write_text(f'#!/bin/sh\nexec {sys.executable} -m pytorch_variants "$@"\n')
+    program_file.chmod(0o755)
+    words = line.split(" ")
+    script = f"""
+eval "$(pytorch-variants --show-completion bash)"
+COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
+read -ra registered <<<"$(complete -p pytorch-variants)"
+for i in "${{!registered[@]}}"; do [ "${{registered[i]}}" = -F ] && function=${{registered[i+1]}}; done
+$function pytorch-variants
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    result = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
-    assert word.encode() in result.stdout.split()
+    assert word in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+@pytest.mark.parametrize(("line", "word"), COMPLETIONS)
+def test_other_shells_are_told(line: str, word: str, shell: str) -> None:
+    """By what the code that is printed for them asks for."""
+    code = call("--show-completion", shell).out
+    assert f"_PYTORCH_VARIANTS_COMPLETE={shell}_complete" in code
+    # fish says the word that is being written, and the words before it.
+    words = line.rpartition(" ")[0] if shell == "fish" else line
+    last = line.rpartition(" ")[2] if shell == "fish" else str(line.count(" "))
+    result = program(
+        _PYTORCH_VARIANTS_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=last
+    ).stdout.decode()
+    # What fish shows beside a word follows a tab.
+    found = [entry.partition("\t")[0] for entry in result.splitlines()]
+    assert (f"plain,{word}" if shell == "fish" else word) in found
+
+
+def test_the_version() -> None:
+    assert call("--version").out == f"pytorch-variants {pytorch_variants.__version__}\n"
 
 
 def test_no_command_waits_for_what_it_does_not_use() -> None:
@@ -288,7 +358,8 @@ def test_no_command_waits_for_what_it_does_not_use() -> None:
 import sys
 from pytorch_variants.cli import run
 assert run(sys.argv[1:]) == 0
-print([name for name in ("rich", "pynvml", "capstone", "packaging", "hypothesis") if name in sys.modules])
+heavy = ("rich", "pynvml", "capstone", "packaging", "pydantic", "xml")
+print([name for name in heavy if name in sys.modules])
 """
     for arguments, loaded in (
         (("list", "--github-matrix"), []),
@@ -300,23 +371,3 @@ print([name for name in ("rich", "pynvml", "capstone", "packaging", "hypothesis"
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
         ).stdout
         assert output.splitlines()[-1] == str(loaded)
-
-
-def test_a_wheel_has_the_hardware_table(tmp_path: Path) -> None:
-    """The table is a link out of the Python project; what pipx installs has the file."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT / "pyhelpers"], check=True)
-    venv.create(tmp_path / "venv")
-    [wheel] = tmp_path.glob("*.whl")
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([*pip, "--python", python, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
-    dependencies = next(path for path in sys.path if path.endswith("site-packages"))
-    result = subprocess.run(
-        [tmp_path / "venv" / "bin" / "pytorch-variants", "lookup", "H100", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": dependencies},
-    )
-    assert json.loads(result.stdout)["results"][0]["name"] == "sm90"

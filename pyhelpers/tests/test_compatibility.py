@@ -4,6 +4,7 @@ from itertools import product
 from typing import Literal
 
 import pytest
+from conftest import Nix
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +81,25 @@ def test_the_nearest_code_runs_and_none_that_runs_is_later(have: set[int], targe
     assert (found in running and found == max(running)) if running else found is None
     if target in have:
         assert found == target
+
+
+def test_nix_has_the_same_rule(nix: Nix) -> None:
+    """Over all pairs of the table's GPUs, both kinds of code and every suffix."""
+    answers = nix.lib(
+        """builtins.concatMap (kind: builtins.concatMap (suffix:
+          builtins.concatMap (code: map (target: [
+            kind suffix code target (lib.runsOn { inherit kind suffix; capability = code; } target)
+          ]) capabilities) capabilities) [ "" "a" "f" ]) [ "cubin" "ptx" ]""".replace(
+            "capabilities",
+            "(map (gpu: gpu.capability) (builtins.attrValues lib.hardware.gpus))",
+        )
+    )
+    assert len(answers) == 2 * 3 * len(NUMBERS) ** 2
+    number = {gpu.capability: gpu.number for gpu in gpus().values()}
+    for kind, suffix, code, target, found in answers:
+        assert found == runs_on(kind, number[code], suffix, number[target]), (kind, suffix, code, target)
+
+
+def test_libs_own_tests(nix: Nix) -> None:
+    """The check of the flake that evaluates lib/tests.nix."""
+    assert nix.lib("lib.internal.failures") == []

@@ -21,6 +21,9 @@ from pytorch_variants.hardware.table import (
 )
 from pytorch_variants.names.matrix import targets
 
+# Assemblers are fetched.
+pytestmark = pytest.mark.slow
+
 # The releases between which the table says that something came or went, and a late one.
 RELEASES = {
     "11.7": "nvidia-cuda-nvcc-cu11==11.7.*",

@@ -17,7 +17,9 @@ from conftest import ROOT, Nix
 import pytorch_variants
 
 MODULES = [
-    module.name for module in pkgutil.iter_modules(pytorch_variants.__path__) if module.name != "__main__"
+    module.name
+    for module in pkgutil.walk_packages(pytorch_variants.__path__, "pytorch_variants.")
+    if not module.name.endswith(".__main__")
 ]
 
 
@@ -29,11 +31,25 @@ def test_a_page_is_up_to_date(writer: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(f"pytorch_variants.{name}")).failed == 0
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def test_there_are_examples() -> None:
-    assert doctest.testmod(importlib.import_module("pytorch_variants.hardware")).attempted >= 3
+    assert doctest.testmod(importlib.import_module("pytorch_variants.hardware.spelling")).attempted >= 3
+
+
+def test_the_python_pages_own_example() -> None:
+    head = runpy.run_path(str(ROOT / "docs" / "python_api.py"))["HEAD"]
+    examples = doctest.DocTestParser().get_doctest(head, {}, "python-api.md", None, None)
+    assert len(examples.examples) >= 4
+    assert doctest.DocTestRunner().run(examples).failed == 0
+
+
+def test_the_python_page_has_the_public_names_alone() -> None:
+    page = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## (\w+)$", page, re.MULTILINE)
+    assert sorted(titles) == sorted(pytorch_variants.__all__)
+    assert page.count("\n") < 500
 
 
 def test_new_hardware_is_an_entry_each_and_no_line_of_code(nix: Nix, tmp_path: Path) -> None:
@@ -55,7 +71,7 @@ def test_new_hardware_is_an_entry_each_and_no_line_of_code(nix: Nix, tmp_path: P
         copy(ROOT / part, tmp_path / part)
     with (tmp_path / "lib" / "hardware.toml").open("a", encoding="utf-8") as table:
         table.write(textwrap.dedent("\n".join(["", *entries])))
-    table_of_python = tmp_path / "pyhelpers" / "src" / "pytorch_variants" / "hardware.toml"
+    table_of_python = tmp_path / "pyhelpers" / "src" / "pytorch_variants" / "hardware" / "hardware.toml"
     shutil.copy(tmp_path / "lib" / "hardware.toml", table_of_python)
 
     flake = f"path:{tmp_path}"

@@ -6,7 +6,7 @@ import subprocess
 from conftest import FLAGSHIP, ROOT, Nix
 
 EXPRESSIONS = [
-    'lib.strings.levenshtein "kitten" "sitting"',
+    'lib.stringToCharacters "kitten"',
     'lib.splitString "-" "a-b--c"',
     'lib.splitString "." "1.2"',
     'lib.versions.majorMinor "9.10.2.21"',

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12, ptx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytorch_variants.binary.elf import (
@@ -188,7 +188,6 @@ READERS: tuple[Callable[[Elf], object], ...] = (
 )
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
     damaged = bytearray(cuda_library("many").read_bytes())

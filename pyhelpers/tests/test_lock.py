@@ -264,6 +264,7 @@ def test_every_other_input_stays_byte_for_byte(github: GitHub, tmp_path: Path) -
     assert lockfile.text(json.loads(text)) == text
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """The process that writes is killed over and over: the file is the old one or the new one, whole."""
     (tmp_path / "flake.nix").write_text("{ }")

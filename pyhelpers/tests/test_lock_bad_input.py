@@ -390,16 +390,16 @@ def survives(content: bytes) -> None:
         assert (Path(name) / "flake.lock").read_bytes() == content
 
 
-quick = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
-@quick
+@few
 @given(st.binary(max_size=200))
 def test_any_bytes(content: bytes) -> None:
     survives(content)
 
 
-@quick
+@few
 @given(st.sampled_from(list(places(LOCK))), JSON)
 def test_any_value_in_any_place(place: tuple[Any, ...], value: Any) -> None:
     data = json.loads(text(LOCK))
@@ -410,7 +410,7 @@ def test_any_value_in_any_place(place: tuple[Any, ...], value: Any) -> None:
     survives(text(data))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     requirement=st.text(max_size=30)
     | st.from_regex(r"(torch|cuda)[<>=!~]{1,3}[0-9a-z.*+]{1,9}", fullmatch=True)

@@ -126,6 +126,7 @@ def test_check_of_wheels(tmp_path: Path, field: str, value: object, check: str) 
     assert {where for where, _ in wrong} == {"python312"}
 
 
+@pytest.mark.slow
 def test_update_of_the_embedded_set(tmp_path: Path) -> None:
     """The real pip, for one Python: what is older is renewed, what nothing asks for goes, the rest stays."""
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())

@@ -15,8 +15,8 @@ from pytorch_variants.hardware.table import (
     products,
 )
 from pytorch_variants.names.lookup import (
-    find,
     find_all,
+    lookup,
 )
 from pytorch_variants.names.matrix import entries
 from pytorch_variants.names.variant import (
@@ -45,31 +45,31 @@ NAMES = {
 
 @pytest.mark.parametrize(("text", "name"), NAMES.items())
 def test_names(text: str, name: str) -> None:
-    assert find(text).entry.name == name
+    assert lookup(text).entry.name == name
 
 
 def test_every_name_of_the_table_is_found_by_itself() -> None:
     for name, entry in {**gpus(), **cpus(), **products()}.items():
-        assert find(name).entry == entry
+        assert lookup(name).entry == entry
 
 
 def test_the_l40s_is_8_9_and_says_so() -> None:
-    match = find("NVIDIA L40S")
+    match = lookup("NVIDIA L40S")
     assert isinstance(match.entry, Gpu)
     assert match.entry.capability == "8.9"
     assert any("9.0" in note and "wrong" in note for note in match.notes)
-    assert not find("L40").notes
-    assert find("sm89").notes == match.notes
+    assert not lookup("L40").notes
+    assert lookup("sm89").notes == match.notes
 
 
 def test_products_of_the_same_name_are_told_apart() -> None:
-    assert find("Quadro RTX 4000").similar == (
+    assert lookup("Quadro RTX 4000").similar == (
         "RTX A4000 (sm86)",
         "RTX 4000 Ada (sm89)",
         "RTX 4000 SFF Ada (sm89)",
         "RTX PRO 4000 Blackwell (sm120)",
     )
-    assert find("H100").similar == ()
+    assert lookup("H100").similar == ()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_products_of_the_same_name_are_told_apart() -> None:
         ("H100 A100", ("H100 (sm90)", "A100 (sm80)")),
         ("4000", ("RTX 4000 (sm75)", "RTX A4000 (sm86)", "RTX 4000 Ada (sm89)", "write one of them")),
         ("RTX 4090 Super", ("RTX 4080 SUPER",)),
-        ("TITAN X", ("TITAN X (Pascal)",)),
+        ("TITAN X", ("TITAN X (Pascal)", "GTX TITAN X")),
         ("avx521", ("avx512",)),
         ("H10", ("H100", "H20")),
         ("hoper", ("Hopper",)),
@@ -91,6 +91,40 @@ def test_ambiguous_and_unknown_names_list_candidates(text: str, candidates: tupl
     outcome = call("lookup", text)
     assert is_refused(outcome)
     assert all(candidate in outcome.err for candidate in candidates)
+
+
+@pytest.mark.parametrize(
+    ("line", "maker"),
+    [
+        ("MI300X", "AMD"),
+        ("mi 250", "AMD"),
+        ("AMD Instinct MI210", "AMD"),
+        ("Radeon RX 7900 XTX", "AMD"),
+        ("RX 6800", "AMD"),
+        ("gfx942", "AMD"),
+        ("Radeon Pro W7900", "AMD"),
+        ("Arc A770", "Intel"),
+        ("Intel Arc B580", "Intel"),
+        ("Intel Data Center GPU Max 1550", "Intel"),
+        ("Gaudi 3", "Intel"),
+    ],
+)
+def test_gpus_of_other_makers_are_named_as_such(line: str, maker: str) -> None:
+    outcome = call("lookup", line)
+    assert is_refused(outcome)
+    assert f"\"{line}\" is {maker}'s, and this project is for NVIDIA's GPUs" in outcome.err
+    assert not any(f"is {maker}'s" in call("lookup", *words).err for words in (["H1000"], ["RTX 6090"]))
+
+
+@pytest.mark.parametrize(
+    "text", ["AMD EPYC 9654", "Intel Xeon 8480", "Matrix 5000", "RTX 7000", "Searchlight"]
+)
+def test_other_texts_are_not_taken_for_them(text: str) -> None:
+    assert "this project is for NVIDIA's" not in call("lookup", text).err
+
+
+def test_no_product_of_the_table_is_anothers() -> None:
+    assert not [name for name in products() if "NVIDIA's" in call("lookup", name).err]
 
 
 @pytest.mark.parametrize(
@@ -135,10 +169,10 @@ def test_several_names_are_all_looked_up() -> None:
 
 def test_variants_of_a_name_can_be_built(nix: Nix) -> None:
     in_flake = set(nix.eval(".#lib.variants", "builtins.attrNames"))
-    assert set(find("sm90").variants) == {name for name in in_flake if "-sm90-" in name}
-    assert set(find("avx2").variants) == {name for name in in_flake if name.endswith("-avx2")}
+    assert set(lookup("sm90").variants) == {name for name in in_flake if "-sm90-" in name}
+    assert set(lookup("avx2").variants) == {name for name in in_flake if name.endswith("-avx2")}
     assert set(short_names()) == in_flake
-    assert find("sm90a").variants == ()
+    assert lookup("sm90a").variants == ()
 
 
 def test_lookup_prints_the_facts() -> None:
@@ -164,7 +198,7 @@ def test_lookup_for_machines() -> None:
     ]
     assert results[0]["product"] == "L40S"
     assert "pytorch-cpu-avx2" in results[1]["variants"]
-    assert isinstance(find("avx2").entry, Cpu)
+    assert isinstance(lookup("avx2").entry, Cpu)
 
 
 def test_the_matrix_is_the_flakes(nix: Nix) -> None:
@@ -199,9 +233,9 @@ def test_github_matrix_is_one_line_and_within_githubs_limit() -> None:
     # GitHub Actions takes up to 256 jobs from a matrix.
     assert 0 < len(include) <= 256
     assert include[0] == {
-        "name": "pytorch-sm61-avx",
+        "name": "pytorch-sm50-avx",
         "system": "x86_64-linux",
-        "gpu": "sm61",
+        "gpu": "sm50",
         "cpu": "avx",
     }
 

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from test_hardware import nix_string
 
 from pytorch_variants.errors import UserError
+from pytorch_variants.hardware.spelling import nearest
 from pytorch_variants.hardware.table import (
     cpus,
+    gpus,
     products,
 )
 from pytorch_variants.names.variant import (
@@ -18,7 +20,17 @@ from pytorch_variants.names.variant import (
 WRONG = [
     "",
     "pytorch",
-    "pytorch-sm90",
+    "pytorch-cpu",
+    "pytorch-sm91",
+    "pytorch-sm90a",
+    "torchvision-sm90",
+    "pytorch-bin",
+    "pytorch-bin-sm91",
+    "pytorch-bin-sm90a",
+    "pytorch-bin-sm90-avx2",
+    "pytorch-python312-bin-python313-sm90",
+    "pytorch-cuda13_0-bin-sm90",
+    "torchvision-bin-sm90",
     "pytorch-sm91-avx512",
     "pytorch-sm90-avx521",
     "pytorch-cpu-",
@@ -30,6 +42,18 @@ WRONG = [
     "pytorch-sm87-avx2",
     "pytorch-sm90-sm87-avx2",
 ]
+
+# What is no build of this project's own compiling, and what it is.
+GIVEN = {
+    "pytorch-bin-sm90": ("wheel", None, None, ["9.0"]),
+    "pytorch-bin-python313-sm90": ("wheel", "3.13", None, ["9.0"]),
+    "pytorch-python313-bin-sm90": ("wheel", "3.13", None, ["9.0"]),
+    "pytorch-bin-cuda13_0-sm90": ("wheel", None, "13.0", ["9.0"]),
+    "pytorch-python313-bin-cuda13_0-sm80-sm121": ("wheel", "3.13", "13.0", ["8.0", "12.1"]),
+    "pytorch-sm90": ("cached", None, None, ["9.0"]),
+    "pytorch-sm80-sm90": ("cached", None, None, ["8.0", "9.0"]),
+    "pytorch-python312-cuda12_8-sm50": ("cached", "3.12", "12.8", ["5.0"]),
+}
 
 COMMON = ["avx2", "avx512", "armv8_2", "armv9"]
 NEAREST = {
@@ -50,6 +74,12 @@ NEAREST = {
     "pytorch-h100-a100-amx": ["pytorch-sm90-amx"],
     "torchvision-rtx4090-avx2": ["torchvision-sm89-avx2"],
     "pytorch-python313-cuda12_8-H100-amx": ["pytorch-python313-cuda12_8-sm90-amx"],
+    "pytorch-bin-rtx4090": ["pytorch-bin-sm89"],
+    "pytorch-python313-bin-cuda13_0-L40S-avx2": ["pytorch-python313-bin-cuda13_0-sm89"],
+    "pytorch-bin-sm91": ["pytorch-bin-sm90", "pytorch-bin-sm61", "pytorch-bin-sm110"],
+    "pytorch-bin-cpu": ["pytorch-bin-sm50", "pytorch-bin-sm52", "pytorch-bin-sm60"],
+    "pytorch-sm90-avx521": ["pytorch-sm90-avx512", "pytorch-sm90-avx2", "pytorch-sm90-avx"],
+    "torchaudio-sm90-4": [f"torchaudio-sm90-{name}" for name in ("x86-64-v4", "amx", "avx")],
     "cpu": [f"pytorch-cpu-{name}" for name in COMMON],
     "pytorch-cpu-AVX-512": ["pytorch-cpu-avx512"],
 }
@@ -81,14 +111,14 @@ def test_several_architectures() -> None:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_names_say_what_to_write(name: str) -> None:
-    with pytest.raises(UserError, match=r"nearest: pytorch-|write sm"):
+    with pytest.raises(UserError, match=r"nearest: (pytorch|torchvision)-|write sm"):
         parse_name(name)
 
 
 def test_nix_reads_the_same(nix: Nix) -> None:
-    names = [*short_names(), "pytorch-python312-cuda13_0-sm80-sm90a-x86-64-v4", *WRONG]
+    names = [*short_names(), *GIVEN, "pytorch-python312-cuda13_0-sm80-sm90a-x86-64-v4", *WRONG]
     function = """name: let p = lib.parseName name; v = {
-        inherit (p) package python cuda; cpu = p.cpu.name; gpus = map (g: g.target) p.gpus;
+        inherit (p) kind package python cuda; cpu = p.cpu.name or null; gpus = map (g: g.target) p.gpus;
       }; forced = builtins.tryEval (builtins.deepSeq v v);
       in if forced.success then forced.value else null"""
     in_nix = nix.lib(f"map ({function}) [ {' '.join(map(nix_string, names))} ]")
@@ -98,17 +128,34 @@ def test_nix_reads_the_same(nix: Nix) -> None:
         else:
             variant = parse_name(name)
             assert found == {
+                "kind": variant.kind,
                 "package": variant.package,
                 "python": variant.python,
                 "cuda": variant.cuda,
-                "cpu": variant.cpu.name,
+                "cpu": variant.cpu.name if variant.kind == "compiled" else None,
                 "gpus": [gpu.target for gpu in variant.gpus],
             }
 
 
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_is_not_compiled_here(name: str) -> None:
+    variant = parse_name(name)
+    targets = [gpu.target for gpu in variant.gpus]
+    assert (variant.kind, variant.python, variant.cuda, targets) == GIVEN[name]
+    assert variant.package == {"wheel": "pytorch-bin", "cached": "pytorch"}[variant.kind]
+
+
+def test_what_cannot_be_built_yet_says_what_to_write(nix: Nix) -> None:
+    error = nix.error(".#legacyPackages.x86_64-linux.pytorch-sm90.drvPath")
+    assert error.startswith("pytorch-sm90: nixpkgs' own build cannot be cut down to one GPU yet; ")
+    assert error.endswith("write pytorch-sm90-avx2 to compile it, or pytorch-bin-sm90 for the official wheel")
+
+
 def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:
     assert {name: nearest_names(name) for name in NEAREST} == NEAREST
-    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(NEAREST.values())
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(
+        NEAREST.values()
+    )
 
 
 def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
@@ -121,23 +168,47 @@ def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
         ),
     ]
     suggested = [nearest_names(name) for name in names]
-    assert nix.lib(f"map lib.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
-    gpus = [products()[name].name for name in products()]
-    assert all(f"-{gpu}-" in found[0] for gpu, found in zip(gpus * 2, suggested, strict=True))
+    assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
+    meant = [products()[name].name for name in products()]
+    assert all(f"-{gpu}-" in found[0] for gpu, found in zip(meant * 2, suggested, strict=True))
 
 
-def test_what_is_spelled_like_a_name_is_suggested_otherwise(nix: Nix) -> None:
-    for name in ("pytorch-sm90-avx521", "pytorch-sm91-avx512"):
-        assert "pytorch-sm90-avx512" in nearest_names(name)
-        assert "pytorch-sm90-avx512" in nix.lib(f'lib.nearestNames "{name}"')
-    assert nearest_names("pytorch-sm90-avx512bf61")[0] == "pytorch-sm90-avx512bf16"
+def test_nix_finds_the_same_nearest(nix: Nix) -> None:
+    """Of every GPU, product, set and short name, for texts of all kinds."""
+    lists = [[*gpus(), *products()], list(cpus()), short_names()]
+    texts = [
+        *WRONG,
+        *NEAREST,
+        "",
+        "H10",
+        "4000",
+        "rtx 41",
+        "gtx 80",
+        "sm",
+        "ti",
+        "avx521",
+        "Tesla",
+        "GTX 1060 M",
+        "ÄÖÜ",
+        "\u212a620",
+        "\u017fm90",
+        "日本",
+        "x" * 63 + "é",
+        "an error message of several lines\nthat was pasted\nwhole, which nobody could mean by a name",
+    ]
+    of_nix = nix.lib(
+        "builtins.concatMap (candidates: map (text: lib.internal.nearest 4 text candidates) "
+        f"[ {' '.join(map(nix_string, texts))} ]) "
+        f"[ {' '.join('[ ' + ' '.join(map(nix_string, names)) + ' ]' for names in lists)} ]"
+    )
+    assert of_nix == [nearest(text, names, 4) for names in lists for text in texts]
 
 
-@pytest.mark.parametrize("name", ["rtx4090", "pytorch-sm89-AVX-512", "pytorch-sm87-avx2"])
+@pytest.mark.parametrize("name", WRONG)
 def test_errors_are_nixs(nix: Nix, name: str) -> None:
     with pytest.raises(UserError) as raised:
         parse_name(name)
-    assert nix.error(".#lib", f'lib: lib.parseName "{name}"') == str(raised.value)
+    assert nix.error(".#lib", f"lib: lib.parseName {nix_string(name)}") == str(raised.value)
 
 
 @pytest.mark.parametrize(("machine", "cpu"), [("x86_64", "avx"), ("aarch64", "armv8_2"), ("arm64", "avx")])

@@ -4,15 +4,17 @@ A release's cpp_extension.py lists what its TORCH_CUDA_ARCH_LIST takes, from 1.3
 floors is that 1.3 has the architecture. Of each wheel that one file is read, by HTTP's range requests.
 """
 
+import io
 import json
 import re
 import subprocess
 import sys
+import urllib.request
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
-import requests
-from remotezip import RemoteZip
 
 from pytorch_variants.hardware.spelling import version
 from pytorch_variants.hardware.table import (
@@ -20,8 +22,46 @@ from pytorch_variants.hardware.table import (
     gpus,
 )
 
+# Parts of wheels are fetched.
+pytestmark = pytest.mark.slow
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 # The releases in which the table says that something came, the one before each of these, and a late one.
 RELEASES = ["1.3", "1.5", "1.6", "1.7", "1.13", "2.0", "2.1", "2.5", "2.6", "2.7", "2.8", "2.9", "2.10"]
+
+
+class Remote(io.RawIOBase):
+    """A file on a server, of which no more is fetched than what is read. It trusts whom the system trusts."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.position = url, 0
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD")) as answer:
+            self.size = int(answer.headers["Content-Length"])
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
+        return self.position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        end = min(self.position + len(view), self.size)
+        if end <= self.position:
+            return 0
+        request = urllib.request.Request(self.url, headers={"Range": f"bytes={self.position}-{end - 1}"})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 206, "this server knows no ranges"
+            data = answer.read()
+        view[: len(data)] = data
+        self.position += len(data)
+        return len(data)
 
 
 def listed(release: str) -> frozenset[str]:
@@ -39,17 +79,8 @@ def listed(release: str) -> frozenset[str]:
             f"torch=={release}.0",
         ]
     )
-    session = requests.Session()
-    # The registry's certificate as pip is told of it, for machines behind a proxy that ends TLS.
-    own = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.cert"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    session.verify = own.stdout.strip() or True
     url = json.loads(report)["install"][0]["download_info"]["url"]
-    with session, RemoteZip(url, session=session) as wheel:
+    with io.BufferedReader(Remote(url), 2**20) as file, zipfile.ZipFile(file) as wheel:
         script = wheel.read("torch/utils/cpp_extension.py").decode()
     [capabilities] = re.findall(r"supported_arches = \[(.*?)\]", script, re.DOTALL)
     return frozenset(re.findall(r"'([^']+)'", capabilities))

@@ -215,7 +215,7 @@ def test_a_second_time_changes_nothing(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "twice.so").read_bytes() == once.read_bytes()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from(WITH_ROOM_OR_NOTE),
     st.frozensets(st.sampled_from([75, 80, 86, 90, 100, 120]), min_size=1),
@@ -302,7 +302,6 @@ def test_refusals_leave_the_file_alone(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [path]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_damage(data: st.DataObject) -> None:
     damaged = bytearray(cuda_library("many").read_bytes())

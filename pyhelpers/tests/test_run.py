@@ -1,14 +1,22 @@
 """./run: bad input is one line with the way out in it; it works in any place, and with a Nix of its own."""
 
+import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import FLAGSHIP, ROOT
+from conftest import FLAGSHIP, ROOT, Nix
+
+from pytorch_variants.cost.variant import begin
+from pytorch_variants.errors import UserError
+
+# Nix is asked by most of them.
+pytestmark = pytest.mark.slow
+
+EMBEDDED = f"path:{ROOT}/pkgs/embedded#legacyPackages.x86_64-linux"
 
 BAD = {
     ("build", "pytorch-sm91-avx512"): "nearest: ",
@@ -71,17 +79,71 @@ def clone(tmp_path: Path) -> Path:
     """A clone whose path has to be quoted, and to be encoded in a flake reference."""
     clone = tmp_path / "a clone of 100 %" / "pytorch"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-    shutil.copy2(ROOT / "run", clone)
+    files = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT)
+    subprocess.run(["xargs", "-0", "cp", "-dp", "--parents", "-t", clone], input=files, cwd=ROOT, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=clone, check=True)
     return clone
 
 
-def test_python_that_is_not_there(tmp_path: Path) -> None:
-    program(tmp_path / "bin" / "python3.13", "exit 127")
-    name = "pytorch-python313-cuda12_8-sm86-avx2"
-    result = run(ROOT / "run", "build", name, "--nixpkgs", "embedded", first=tmp_path / "bin")
+def python_here(version: str) -> bool:
+    """Whether it is where distributions and administrators put it."""
+    return any(Path(directory, f"python{version}").exists() for directory in ("/usr/bin", "/usr/local/bin"))
+
+
+def test_python_that_is_not_there() -> None:
+    missing = next(version for version in ("3.12", "3.13", "3.11") if not python_here(version))
+    name = f"pytorch-python{missing.replace('.', '')}-cuda12_8-sm86-avx2"
+    result = run(ROOT / "run", "build", name, "--nixpkgs", "embedded")
     assert result.returncode == 2
-    assert "and not 3.13: write pytorch-python311-cuda12_8-sm86-avx2" in result.stderr.splitlines()[-1]
+    assert f"no torch for Python {missing}: take one of 3." in result.stderr.splitlines()[-1]
     assert len(result.stderr.splitlines()) == 2
+
+
+def test_the_machines_python_is_the_default(embedded: Nix) -> None:
+    """Of the pinned Pythons it is the first that is there, as far as Nix may look."""
+    pinned = embedded.eval(
+        EMBEDDED, "p: map (name: p.${name}.pythonVersion) (builtins.attrNames p.pins.pythons)"
+    )
+    here = list(filter(python_here, pinned))
+    version = ["eval", "--raw", EMBEDDED, "--apply", "p: p.python3.pythonVersion"]
+    assert embedded.ok(*version, "--impure") == here[0]
+    assert embedded.ok(*version) == pinned[0]
+
+
+def with_a_wheel_that_is_not_there(clone: Path, package: str) -> None:
+    """Another hash in the pins."""
+    pins = clone / "pkgs" / "embedded" / "wheels.json"
+    found = json.loads(pins.read_text())
+    for wheels in found["pythons"].values():
+        wheels[package]["sha256"] = "0" * 64
+    pins.write_text(json.dumps(found))
+
+
+# The first is one of the command line's own, the second one of PyTorch's.
+@pytest.mark.parametrize("package", ["mdurl", "mpmath"])
+def test_without_a_network(clone: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_a_wheel_that_is_not_there(clone, package)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    result = run(clone / "run", "build", FLAGSHIP, "--nixpkgs", "embedded", cwd=clone)
+    assert result.returncode == 2
+    *progress, line = result.stderr.splitlines()
+    assert re.fullmatch(
+        rf"(run|pytorch-variants): {package} \S+ could not be fetched: check the network .*", line
+    )
+    assert all(line.startswith(("run: package set: ", "run: preparing ")) for line in progress)
+
+
+def test_a_disk_that_is_too_small(clone: Path, embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_a_wheel_that_is_not_there(clone, "mpmath")
+    monkeypatch.setenv("NIX_CONFIG", embedded.environment()["NIX_CONFIG"])
+    with pytest.raises(UserError, match=r"has 1\.0 GB free and [0-9.]+ GB are needed: make room"):
+        begin(FLAGSHIP, "embedded", clone, free=10**9)
+
+
+def test_nothing_to_fetch(environment: Path, embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIX_CONFIG", embedded.environment()["NIX_CONFIG"])
+    assert begin(FLAGSHIP, "embedded", ROOT, free=0) == 0
 
 
 def test_clone_behind_a_link_called_from_elsewhere(clone: Path, tmp_path: Path) -> None:

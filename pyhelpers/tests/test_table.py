@@ -213,6 +213,8 @@ WRONG_FORMS: list[tuple[Table, str, str]] = [
     ({"gpu.sm90.products": ["geforce RTX 1"]}, "gpu.sm90.products", '"GeForce"'),
     ({"gpu.sm90.products": ["Quadro GV1"]}, "gpu.sm90.products", '"Quadro"'),
     ({"gpu.sm90.products": ["H100", "GeForceRTX"]}, "gpu.sm90.products", ': ["GeForceRTX"] is not right'),
+    ({"gpu.sm87.tegra": "yes"}, "gpu.sm87.tegra", '"yes" is not right; write true, or leave it out'),
+    ({"gpu.sm90.tegra": False}, "gpu.sm90.tegra", "write true, or leave it out"),
     ({"gpu.sm90.note": "A note."}, "gpu.sm90.note", "write notes"),
     (
         {"gpu.sm99.notes.H99": "A note."},

@@ -126,7 +126,7 @@ def test_nearest_cuda(nix: Nix) -> None:
         ("sm90", "12.9", "12.9"),
         ("sm103", "12.8", "12.9"),
     ):
-        call = f'lib.nearestCuda lib.hardware.gpus.{gpu} "{preferred}" {releases}'
+        call = f'lib.internal.nearestCuda lib.hardware.gpus.{gpu} "{preferred}" {releases}'
         assert nix.lib(call) == expected
 
 

@@ -308,6 +308,14 @@ def test_recorded_options(tmp_path: Path) -> None:
     assert "compiler options" in {row.check for row in wrong(library(all_later, part), "avx2")}
 
 
+@pytest.mark.parametrize(("choice", "count"), [(CHOICE, 0), ("", 1)], ids=["asks", "never asks"])
+def test_a_kernel_with_an_architecture_of_its_own(choice: str, count: int, tmp_path: Path) -> None:
+    """GCC records the last -march= alone."""
+    record = (*recorded("x86-64-v3"), "-march=skylake-avx512")
+    path = library(tmp_path, (PLAIN + choice, recorded("x86-64-v3")), ("int answer() { return 42; }", record))
+    assert [row.check for row in wrong(path, "x86-64-v3")] == ["compiler options"] * count
+
+
 def test_nothing_recorded_is_said(tmp_path: Path) -> None:
     path = library(tmp_path, (PLAIN, flags(parse_cpu("avx2"))))
     [row] = [row for row in rows([facts(path)], "avx2") if row.check == "compiler options"]

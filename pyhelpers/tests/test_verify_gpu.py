@@ -17,6 +17,9 @@ from pytorch_variants.verify.facts import Candidate
 from pytorch_variants.verify.gpu import check_gpu
 from pytorch_variants.verify.static import read_library
 
+# Many objects are compiled and linked.
+pytestmark = pytest.mark.slow
+
 KERNEL = """
 %s __global__ void %s(float *x) { x[threadIdx.x] += 1; } %s
 extern "C" void run_%s(float *x) { %s%s<<<1, 32>>>(x); }

@@ -291,6 +291,7 @@ def test_a_full_disk(wheel: Path, tmp_path: Path) -> None:
     assert library.read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(wheel: Path, tmp_path: Path) -> None:
     """The library is the old or the new one, and what a killed run leaves is one file that the next takes."""
     library = tmp_path / "libmany.so"

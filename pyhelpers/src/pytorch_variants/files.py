@@ -1,7 +1,6 @@
 """Files of JSON, and writing a file so that nobody ever finds half of it."""
 
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -34,8 +33,14 @@ def replacing(target: Path, mode: int) -> Iterator[int]:
 
     Until then it is `.NAME.part` beside it: a run that was killed leaves that one file, which the next
     run takes over, and a run that fails removes it. Not synchronised to the disk, as with `cp`. Raises
-    UserError where another process is at work on the same target.
+    UserError where another process is at work on the same target, and on Windows.
     """
+    try:
+        import fcntl
+    except ImportError:
+        raise UserError(
+            f"{target}: written by calls that Windows has not: write it on Linux or macOS"
+        ) from None
     part = target.with_name(f".{target.name}.part")
     planted = UserError(f"{part}: somebody put it there, and it leads elsewhere: remove it")
     # Never through a link: in a directory that others can write to it may lead to any file of ours.

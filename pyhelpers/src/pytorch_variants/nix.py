@@ -17,8 +17,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _last_error(messages: str) -> str:
-    """The line of Nix's messages that says what was wrong."""
-    errors = re.findall(r"^ *error: *(?:\n+ *)?(\S.*)$", _COLOUR.sub("", messages), re.MULTILINE)
+    """The line of Nix's messages that says what was wrong; a download's own words, where one failed."""
+    messages = _COLOUR.sub("", messages)
+    if download := re.search(r"^.*> *(.* could not be fetched: .*)$", messages, re.MULTILINE):
+        return download[1]
+    errors = re.findall(r"^ *error: *(?:\n+ *)?(\S.*)$", messages, re.MULTILINE)
     return errors[-1] if errors else "nix failed and did not say why"
 
 
@@ -53,6 +56,21 @@ def evaluate(function: str, **arguments: str) -> Any:
     """The value of a Nix function, called with texts. Raises UserError."""
     texts = " ".join(f"{name} = {_quoted(value)};" for name, value in arguments.items())
     return json.loads(nix("eval", "--json", "--impure", "--expr", f"({function}) {{ {texts} }}"))
+
+
+def package_set(name: str, flake: Path) -> Path | None:
+    """The directory of a package set: a flake's "embedded" one or the path of a nixpkgs; None for "locked".
+
+    Raises UserError where there is none.
+    """
+    if name == "locked":
+        return None
+    path = flake / "pkgs" / "embedded" if name == "embedded" else Path(name)
+    if not (path / "default.nix").is_file():
+        raise UserError(
+            f"--nixpkgs {name}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
+        )
+    return path
 
 
 def store(*arguments: str) -> list[str]:

@@ -209,7 +209,8 @@ class Elf:
 
     def forget(self) -> None:
         """Give back the pages read so far: those of a mapped file count as this process's memory."""
-        if isinstance(self.data.obj, mmap.mmap):
+        # Windows has no such advice.
+        if isinstance(self.data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self.data.obj.madvise(mmap.MADV_DONTNEED)
 
     def _strings(self, tag: int) -> tuple[str, ...]:
@@ -339,7 +340,9 @@ def _parse(data: memoryview) -> Elf:
 
 def open_regular(path: Path) -> int:
     """A descriptor of a file to read, never one that blocks. Raises OSError, and ElfError if it is none."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Windows has neither of these, and another one that leaves bytes as they are.
+    flags = (getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    descriptor = os.open(path, sum(flags, os.O_RDONLY))
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor
@@ -357,7 +360,7 @@ def open_elf(path: Path) -> Iterator[Elf]:
         file = open_regular(path)
         try:
             # An empty file cannot be mapped.
-            data = mmap.mmap(file, 0, prot=mmap.PROT_READ) if os.fstat(file).st_size else b""
+            data = mmap.mmap(file, 0, access=mmap.ACCESS_READ) if os.fstat(file).st_size else b""
         finally:
             os.close(file)
         elf = Elf.parse(data)

@@ -33,7 +33,7 @@ DT_HASH, DT_SYMTAB, DT_GNU_HASH = 4, 6, 0x6FFFFEF5
 # Version 1; a pointer, a count of 4 bytes, a sorted table of pairs of 4 bytes relative to its beginning.
 _TABLE_FORM = (1, 0x03, 0x3B)
 _FDE = struct.Struct("<IIii")
-_MOST = 1 << 22  # symbols, or rows of a table, that are read
+_MOST = 1 << 21  # symbols, or rows of a table, that are read
 _MOST_NAME = 1 << 12
 _ROWS = 1 << 16
 # Of code that nothing divides, as much is taken for a function.
@@ -50,7 +50,9 @@ class _Symbols:
 
     def name(self, index: int) -> str:
         start: int = struct.unpack_from("<I", self.rows, index * SYMBOL.size)[0]
-        text = bytes(self.names[start : start + _MOST_NAME])
+        text = bytes(self.names[start : start + 128])
+        if b"\0" not in text:
+            text = bytes(self.names[start : start + _MOST_NAME])
         return text[: text.find(b"\0")].decode("utf-8", "backslashreplace") if b"\0" in text else ""
 
     def of_kind(self, *kinds: int) -> Iterator[Iterator[tuple[int, int]]]:

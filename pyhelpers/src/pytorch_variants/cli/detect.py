@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pytorch_variants.cli.options import HERE, Flake, Json, Nixpkgs, complete_what
+from pytorch_variants.cli.frame import PATH, command
+from pytorch_variants.cli.options import as_json, complete_what, flake, nixpkgs
 from pytorch_variants.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -34,20 +35,25 @@ def print_advice(console: "Console", advice: "Advice") -> None:
         console.print(Text(f"\n{advice.command}"), soft_wrap=True)
 
 
+@command
+@click.option(
+    "--gpu",
+    multiple=True,
+    shell_complete=complete_what,
+    help="A GPU of another machine, in any spelling; may be repeated.",
+)
+@click.option("--cpuinfo", type=PATH, help="A copy of another machine's /proc/cpuinfo.")
+@click.option("--driver", help="The driver's version on another machine, as in 570.86.15.")
+@nixpkgs
+@flake
+@as_json
 def detect(
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A GPU of another machine, in any spelling; may be repeated.", autocompletion=complete_what
-        ),
-    ] = None,
-    cpuinfo: Annotated[Path | None, typer.Option(help="A copy of another machine's /proc/cpuinfo.")] = None,
-    driver: Annotated[
-        str | None, typer.Option(help="The driver's version on another machine, as in 570.86.15.")
-    ] = None,
-    nixpkgs: Nixpkgs = "locked",
-    flake: Flake = HERE,
-    json: Json = False,
+    gpu: Sequence[str],
+    cpuinfo: Path | None,
+    driver: str | None,
+    nixpkgs: str,
+    flake: Path,
+    json: bool,
 ) -> None:
     """Find the best variant for this machine's GPUs, driver and CPU, or for another's.
 
@@ -55,21 +61,14 @@ def detect(
 
     Example: pytorch-variants detect --gpu "RTX 4090" --cpuinfo cpuinfo.txt --driver 570.86.15
     """
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
-    from pytorch_variants.hardware.spelling import version
+    from pytorch_variants import nix
     from pytorch_variants.machine.advise import advise
-    from pytorch_variants.machine.detect import (
-        find_cpu,
-        find_gpus,
-        name_gpus,
-    )
+    from pytorch_variants.machine.detect import find_machine
 
-    found = name_gpus(gpu, driver) if gpu else find_gpus()
-    if driver is not None:
-        version(driver)
-        found = replace(found, driver=driver)
-    cpu = find_cpu(cpuinfo) if cpuinfo else find_cpu()
+    found, cpu = find_machine(gpu, cpuinfo, driver)
+    nix.package_set(nixpkgs, flake)
     targets: Sequence[str] = ()
     if nixpkgs == "embedded":
         from pytorch_variants.pins import wheels
@@ -82,4 +81,4 @@ def detect(
         print_json({"schema": 1, "machine": machine, **asdict(advice)})
     else:
         print_advice(console(), advice)
-    raise typer.Exit(1 if advice.problem else 0)
+    raise click.exceptions.Exit(1 if advice.problem else 0)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pytorch_variants.cli.options import Json, complete_what
+from pytorch_variants.cli.frame import PATH, argument, command
+from pytorch_variants.cli.options import as_json, complete_what
 from pytorch_variants.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -106,22 +107,23 @@ def _gpus(texts: Sequence[str]) -> "list[Gpu]":
     return list({gpu.name: gpu for gpu in found}.values())
 
 
-def inspect(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Wheels, libraries, packages, site-packages, environments, Nix results.", metavar="PATH"
-        ),
-    ],
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='A GPU in any spelling, or "here" for this machine\'s; may be repeated.',
-            autocompletion=complete_what,
-        ),
-    ] = None,
-    json: Json = False,
-) -> None:
+@command
+@argument(
+    "paths",
+    metavar="PATH...",
+    nargs=-1,
+    required=True,
+    type=PATH,
+    help="Wheels, libraries, packages, site-packages, environments, Nix results.",
+)
+@click.option(
+    "--gpu",
+    multiple=True,
+    shell_complete=complete_what,
+    help='A GPU in any spelling, or "here" for this machine\'s; may be repeated.',
+)
+@as_json
+def inspect(paths: Sequence[Path], gpu: Sequence[str], json: bool) -> None:
     """Show what GPU code and CPU instructions libraries have, and which GPUs run them.
 
     Exit code 1: a GPU that was asked for lacks code, or a file is damaged.
@@ -132,7 +134,7 @@ def inspect(
 
     from pytorch_variants.verify.inspect import SCHEMA, inspect_path
 
-    asked = _gpus(gpu or ())
+    asked = _gpus(gpu)
     found = []
     for path in paths:
         inspection = inspect_path(path, asked)
@@ -142,4 +144,4 @@ def inspect(
     if json:
         inspected = [{**asdict(item), "path": str(item.path), "failing": item.failing} for item in found]
         print_json({"schema": SCHEMA, "inspected": inspected})
-    raise typer.Exit(1 if any(inspection.failing for inspection in found) else 0)
+    raise click.exceptions.Exit(1 if any(inspection.failing for inspection in found) else 0)

@@ -1,11 +1,12 @@
 """The command `list`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pytorch_variants.cli.options import CpuFilter, CudaFilter, GpuFilter, Json, SystemFilter
+from pytorch_variants.cli.frame import command
+from pytorch_variants.cli.options import as_json, cpu_filter, cuda_filter, gpu_filter, system_filter
 from pytorch_variants.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -41,19 +42,22 @@ def print_matrix(console: "Console", entries: Sequence["Entry"]) -> None:
             print(entry.name)
 
 
+@command
+@system_filter
+@gpu_filter
+@cpu_filter
+@cuda_filter
+@click.option("--github-matrix", is_flag=True, help="Print one line for a GitHub Actions matrix.")
+@as_json
 def list_variants(
-    system: SystemFilter = None,
-    gpu: GpuFilter = None,
-    cpu: CpuFilter = None,
-    cuda: CudaFilter = None,
-    github_matrix: Annotated[
-        bool, typer.Option("--github-matrix", help="Print one line for a GitHub Actions matrix.")
-    ] = False,
-    json: Json = False,
+    system: Sequence[str],
+    gpu: Sequence[str],
+    cpu: Sequence[str],
+    cuda: str | None,
+    github_matrix: bool,
+    json: bool,
 ) -> None:
     """List the variants: a matrix if the terminal is wide enough, else their names.
-
-    All filters but --cuda may be repeated.
 
     Example: pytorch-variants list --system x86_64-linux --gpu H100 --gpu L40S --cuda 12.8 --github-matrix
     """
@@ -61,7 +65,7 @@ def list_variants(
 
     from pytorch_variants.names.matrix import entries
 
-    found = entries(system or (), gpu or (), cpu or (), cuda)
+    found = entries(system, gpu, cpu, cuda)
     rows = [asdict(entry) for entry in found]
     if github_matrix:
         # One line: a step's output is a line of $GITHUB_OUTPUT.

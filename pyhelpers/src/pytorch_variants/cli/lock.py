@@ -4,34 +4,34 @@ import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from pytorch_variants.cli.options import (
-    HERE,
-    Flake,
-    Json,
-)
+from pytorch_variants.cli.frame import PATH, Commands, argument, command
+from pytorch_variants.cli.options import as_json, flake
 from pytorch_variants.cli.output import (
     console,
     print_json,
 )
 
-app = typer.Typer(
-    no_args_is_help=True, help="The pins of a flake: what they give, others, and whether they hold."
+lock = Commands(
+    {"show": "lock:show", "update": "lock:update", "check": "lock:check"},
+    help="The pins of a flake: what they give, others, and whether they hold.",
 )
 
-Require = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME VERSIONS", help="As in 'torch>=2.9,<3', cuda or python; may be repeated."),
-]
-Nixpkgs = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH", help="Read the versions of the input nixpkgs from here, not from the store."
-    ),
-]
+_require = click.option(
+    "--require",
+    multiple=True,
+    metavar="NAME VERSIONS",
+    help="As in 'torch>=2.9,<3', cuda or python; may be repeated.",
+)
+_nixpkgs = click.option(
+    "--nixpkgs",
+    type=PATH,
+    metavar="PATH",
+    help="Read the versions of the input nixpkgs from here, not from the store.",
+)
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -54,8 +54,11 @@ def _date(seconds: int | None) -> str:
     return f"{date:%Y-%m-%d}, {(datetime.datetime.now(datetime.UTC) - date).days} days old"
 
 
-@app.command()
-def show(flake: Flake = HERE, nixpkgs: Nixpkgs = None, json: Json = False) -> None:
+@command
+@flake
+@_nixpkgs
+@as_json
+def show(flake: Path, nixpkgs: Path | None, json: bool) -> None:
     """Show the pins, their age, and the torch, CUDA and Python versions that they give.
 
     The versions are those that Nix finds in the pinned tree, if that is in the store.
@@ -69,7 +72,8 @@ def show(flake: Flake = HERE, nixpkgs: Nixpkgs = None, json: Json = False) -> No
     file = wheels_file(flake)
     embedded = read_wheel_pins(wheels.read(file)) if file.exists() else None
     if json:
-        print_json({"inputs": [asdict(pin) for pin in pins], "embedded": embedded and asdict(embedded)})
+        inputs = [asdict(pin) for pin in pins]
+        print_json({"schema": 1, "inputs": inputs, "embedded": embedded and asdict(embedded)})
         return
     for pin in pins:
         versions = asdict(pin.versions).items() if pin.versions else ()
@@ -95,22 +99,25 @@ def show(flake: Flake = HERE, nixpkgs: Nixpkgs = None, json: Json = False) -> No
         )
 
 
-@app.command()
+@command
+@argument(
+    "name",
+    metavar="[INPUT]",
+    required=False,
+    help="An input, or embedded; left out, the only input there is.",
+)
+@click.option("--to", metavar="REV|BRANCH", help="Not the newest of what flake.nix follows, but this.")
+@_require
+@click.option("--allow-downgrade", is_flag=True, help="Let torch, CUDA or Python become older.")
+@flake
+@as_json
 def update(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[INPUT]", help="An input, or embedded; left out, the only input there is."),
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(metavar="REV|BRANCH", help="Not the newest of what flake.nix follows, but this."),
-    ] = None,
-    require: Require = None,
-    allow_downgrade: Annotated[
-        bool, typer.Option("--allow-downgrade", help="Let torch, CUDA or Python become older.")
-    ] = False,
-    flake: Flake = HERE,
-    json: Json = False,
+    name: str | None,
+    to: str | None,
+    require: Sequence[str],
+    allow_downgrade: bool,
+    flake: Path,
+    json: bool,
 ) -> None:
     """Pin another revision of an input, or other wheels of the embedded set. Needs the network.
 
@@ -124,7 +131,7 @@ def update(
     from pytorch_variants.pins.update import EMBEDDED, prepare, prepare_wheels, wheels_file
     from pytorch_variants.pins.versions import parse_requirement
 
-    requirements = [parse_requirement(text) for text in require or ()]
+    requirements = [parse_requirement(text) for text in require]
     if name == EMBEDDED:
         if to is not None:
             raise UserError('--to is for inputs: the embedded set follows "requirements" in wheels.json')
@@ -137,6 +144,7 @@ def update(
     if json:
         print_json(
             {
+                "schema": 1,
                 "what": change.what,
                 "rows": [dict(zip(("name", "before", "after"), row, strict=True)) for row in change.rows],
                 "objections": change.objections,
@@ -156,7 +164,7 @@ def update(
         if not change.objections:
             console().print("[green]updated[/]" if change.changes else "up to date: nothing to write")
     if change.objections:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _only_input(file: Any) -> str:
@@ -172,8 +180,12 @@ def _only_input(file: Any) -> str:
     return str(names[0])
 
 
-@app.command()
-def check(flake: Flake = HERE, require: Require = None, nixpkgs: Nixpkgs = None, json: Json = False) -> None:
+@command
+@flake
+@_require
+@_nixpkgs
+@as_json
+def check(flake: Path, require: Sequence[str], nixpkgs: Path | None, json: bool) -> None:
     """Check flake.lock against flake.nix, its hashes, the embedded set's pins and what is required.
 
     Exit code 0: all holds; 1: something does not, and the table says what; 2: it could not be checked.
@@ -185,14 +197,14 @@ def check(flake: Flake = HERE, require: Require = None, nixpkgs: Nixpkgs = None,
     from pytorch_variants.pins.update import wheels_file
     from pytorch_variants.pins.versions import parse_requirement
 
-    requirements = [parse_requirement(text) for text in require or ()]
+    requirements = [parse_requirement(text) for text in require]
     findings = checks.check(flake_lock.read(flake), requirements, nixpkgs)
     file = wheels_file(flake)
     if file.exists():
         findings += checks.check_wheels(wheels.read(file))
     passed = all(finding.status == "ok" for finding in findings)
     if json:
-        print_json({"findings": [asdict(finding) for finding in findings], "passed": passed})
+        print_json({"schema": 1, "findings": [asdict(finding) for finding in findings], "passed": passed})
     else:
         from rich.text import Text
 
@@ -206,4 +218,4 @@ def check(flake: Flake = HERE, require: Require = None, nixpkgs: Nixpkgs = None,
             ),
         )
     if not passed:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)

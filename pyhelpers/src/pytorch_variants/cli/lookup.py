@@ -1,11 +1,10 @@
 """The command `lookup`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from pytorch_variants.cli.options import Json, complete_what
+from pytorch_variants.cli.frame import argument, command
+from pytorch_variants.cli.options import as_json, complete_what
 from pytorch_variants.cli.output import console, print_json
 from pytorch_variants.hardware.table import Cpu, Gpu
 
@@ -79,17 +78,16 @@ def print_matches(console: "Console", matches: Sequence["Match"]) -> None:
         print_match(console, match)
 
 
-def lookup(
-    what: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="WHAT",
-            help="GPUs and instruction sets, in any spelling; what is one name needs no quotes.",
-            autocompletion=complete_what,
-        ),
-    ],
-    json: Json = False,
-) -> None:
+@command
+@argument(
+    "what",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_what,
+    help="GPUs and instruction sets, in any spelling; what is one name needs no quotes.",
+)
+@as_json
+def lookup(what: Sequence[str], json: bool) -> None:
     """Say what the name of a GPU, an architecture or an instruction set stands for.
 
     Example: pytorch-variants lookup "NVIDIA H100 80GB HBM3" sm_89 RTX4090 avx512

@@ -1,12 +1,14 @@
 """Options that several commands have."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import click
+
+from pytorch_variants.cli.frame import PATH
 
 
-def complete_what(incomplete: str) -> list[str]:
+def complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
     """What a shell offers for a GPU or an instruction set."""
     from pytorch_variants.hardware.table import (
         cpus,
@@ -18,21 +20,29 @@ def complete_what(incomplete: str) -> list[str]:
     return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Flake = Annotated[Path, typer.Option("--flake", metavar="DIR", help="The flake's directory.")]
-Nixpkgs = Annotated[
-    str, typer.Option(metavar="locked|embedded|PATH", help="The package set to build it from.")
-]
+as_json = click.option("--json", is_flag=True, help="Print JSON, for machines.")
+flake = click.option(
+    "--flake", metavar="DIR", type=PATH, default=Path(), show_default=True, help="The flake's directory."
+)
+nixpkgs = click.option(
+    "--nixpkgs",
+    metavar="locked|embedded|PATH",
+    default="locked",
+    show_default=True,
+    help="The package set to build it from.",
+)
 
 # Which variants of the matrix, for pytorch_variants.names.matrix.entries.
-SystemFilter = Annotated[list[str] | None, typer.Option("--system", help="x86_64-linux or aarch64-linux.")]
-GpuFilter = Annotated[
-    list[str] | None,
-    typer.Option("--gpu", help="A GPU in any spelling, or cpu for none.", autocompletion=complete_what),
-]
-CpuFilter = Annotated[
-    list[str] | None, typer.Option("--cpu", help="An instruction set.", autocompletion=complete_what)
-]
-CudaFilter = Annotated[str | None, typer.Option("--cuda", help="A CUDA release that has to target the GPU.")]
-
-HERE = Path()
+system_filter = click.option(
+    "--system", multiple=True, help="x86_64-linux or aarch64-linux; may be repeated."
+)
+gpu_filter = click.option(
+    "--gpu",
+    multiple=True,
+    shell_complete=complete_what,
+    help="A GPU in any spelling, or cpu for none; may be repeated.",
+)
+cpu_filter = click.option(
+    "--cpu", multiple=True, shell_complete=complete_what, help="An instruction set; may be repeated."
+)
+cuda_filter = click.option("--cuda", help="A CUDA release that has to target the GPU.")

@@ -1,22 +1,21 @@
 """The command `plan`."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
+from pytorch_variants.cli.frame import argument, command
 from pytorch_variants.cli.options import (
-    HERE,
-    CpuFilter,
-    CudaFilter,
-    Flake,
-    GpuFilter,
-    Json,
-    Nixpkgs,
-    SystemFilter,
+    as_json,
+    cpu_filter,
+    cuda_filter,
+    flake,
+    gpu_filter,
+    nixpkgs,
+    system_filter,
 )
 from pytorch_variants.cli.output import (
     console,
@@ -90,7 +89,7 @@ def _one(variant: str, nixpkgs: str, flake: Path, json: bool) -> None:
 
     found = ask(variant, nixpkgs, flake)
     if json:
-        print_json({**asdict(found), "warnings": found.warnings})
+        print_json({"schema": 1, **asdict(found), "warnings": found.warnings})
     else:
         from rich.table import Table
         from rich.text import Text
@@ -102,7 +101,7 @@ def _one(variant: str, nixpkgs: str, flake: Path, json: bool) -> None:
         for warning in found.warnings:
             console().print("[bold red]warning[/]:", Text(warning))
     if found.warnings:
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _all(found: Sequence["Entry"], builders: int, cores: int, json: bool) -> None:
@@ -132,25 +131,42 @@ def _all(found: Sequence["Entry"], builders: int, cores: int, json: bool) -> Non
     console().print(Text(BASIS), soft_wrap=True)
 
 
+@command
+@argument("variant", required=False, help="A variant, as in pytorch-sm90-avx512.")
+@nixpkgs
+@flake
+@click.option("--matrix", is_flag=True, help="All variants, or those of the filters, instead of one.")
+@click.option(
+    "--builders", type=click.IntRange(min=1), default=1, show_default=True, help="Machines, of each system."
+)
+@click.option("--cores", type=click.IntRange(min=1), help="Cores of each; if not given, this one's.")
+@system_filter
+@gpu_filter
+@cpu_filter
+@cuda_filter
+@click.option("--begin", is_flag=True, help="Begin it: is there room on the disk, and a network?")
+@as_json
 def plan(
-    variant: Annotated[str | None, typer.Argument(help="A variant, as in pytorch-sm90-avx512.")] = None,
-    nixpkgs: Nixpkgs = "locked",
-    flake: Flake = HERE,
-    matrix: Annotated[
-        bool, typer.Option("--matrix", help="All variants, or those of the filters, instead of one.")
-    ] = False,
-    builders: Annotated[int, typer.Option(min=1, help="Machines, of each system.")] = 1,
-    cores: Annotated[int | None, typer.Option(min=1, help="Cores of each; if not given, this one's.")] = None,
-    system: SystemFilter = None,
-    gpu: GpuFilter = None,
-    cpu: CpuFilter = None,
-    cuda: CudaFilter = None,
-    json: Json = False,
+    variant: str | None,
+    nixpkgs: str,
+    flake: Path,
+    matrix: bool,
+    builders: int,
+    cores: int | None,
+    system: Sequence[str],
+    gpu: Sequence[str],
+    cpu: Sequence[str],
+    cuda: str | None,
+    begin: bool,
+    json: bool,
 ) -> None:
     """Show what a build will take before it starts: what is built and fetched, memory, time, disk.
 
     Exit code 1: something has taken the build off the cache of nixpkgs' own builds, or the disk is too
     small. Nix asks its binary caches if there is a network; it does without.
+
+    With --begin, for official wheels: fetch the smallest of them, so that a disk that is too small and a
+    package registry that cannot be reached are one line before gigabytes are fetched.
 
     With --matrix: what compiling many variants from source takes on your builders, each for itself and
     with a compiler cache. Nix is not asked.
@@ -162,13 +178,19 @@ def plan(
     if matrix and variant:
         raise UserError(f"{variant}: leave out --matrix for this one, or write --gpu and --cpu with it")
     if matrix:
+        from pytorch_variants.machine.cores import usable_cores
         from pytorch_variants.names.matrix import entries
 
-        found = entries(system or (), gpu or (), cpu or (), cuda)
-        _all(found, builders, cores or len(os.sched_getaffinity(0)), json)
+        found = entries(system, gpu, cpu, cuda)
+        _all(found, builders, cores or usable_cores(), json)
     elif system or gpu or cpu or cuda:
         raise UserError("--system, --gpu, --cpu and --cuda choose from the matrix: write --matrix with them")
     elif variant is None:
         raise UserError("no variant: write its name, or --matrix for all of them")
+    elif begin:
+        from pytorch_variants.cost.variant import begin as fetch_the_smallest
+
+        if size := fetch_the_smallest(variant, nixpkgs, flake):
+            click.echo(f"to fetch: {_size(size)} of wheels")
     else:
         _one(variant, nixpkgs, flake, json)

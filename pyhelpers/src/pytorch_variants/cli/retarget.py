@@ -1,20 +1,23 @@
 """The command `retarget`, and the table of what it did."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pytorch_variants.cli.options import Json
+from pytorch_variants.cli.frame import PATH, argument, command
+from pytorch_variants.cli.options import as_json, complete_what
 from pytorch_variants.cli.output import console
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pytorch_variants.retarget import Account
+    from pytorch_variants.retarget.library import Progress
 
 
 def to_json(accounts: Sequence["Account"]) -> str:
@@ -55,39 +58,70 @@ def print_account(account: "Account", console: "Console") -> None:
         )
 
 
+@contextmanager
+def _progress() -> Iterator[Callable[[str], "Progress | None"]]:
+    """What follows the work on each file that is named, by a bar on a terminal that goes when it is done."""
+    from rich.console import Console
+
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda name: None
+        return
+
+    from rich.progress import Progress as Bars
+
+    with Bars(console=terminal, transient=True) as bars:
+
+        def follow(name: str) -> "Progress":
+            for bar in bars.task_ids:
+                bars.remove_task(bar)
+            bar = bars.add_task(name, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        yield follow
+
+
+@command
+@argument(
+    "inputs",
+    metavar="INPUT...",
+    nargs=-1,
+    required=True,
+    type=PATH,
+    help="Wheels, installed packages or environments, libraries.",
+)
+@click.option(
+    "--gpu",
+    multiple=True,
+    required=True,
+    shell_complete=complete_what,
+    help="GPUs to keep, in any spelling: h100, or sm80,sm90; may be repeated.",
+)
+@click.option("--keep-ptx", is_flag=True, help="Keep the PTX of these GPUs.")
+@click.option(
+    "--compatible", is_flag=True, help="For a GPU without code, keep what runs on it: sm_86 on 8.9."
+)
+@click.option("--output", "-o", type=PATH, help="The directory of new files; else the current one.")
+@click.option("--in-place", is_flag=True, help="Change the files themselves.")
+@as_json
 def retarget(
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Wheels, installed packages or environments, libraries.", metavar="INPUT"),
-    ],
-    gpu: Annotated[list[str], typer.Option(help="GPUs to keep, in any spelling: h100, or sm80,sm90.")],
-    keep_ptx: Annotated[bool, typer.Option("--keep-ptx", help="Keep the PTX of these GPUs.")] = False,
-    compatible: Annotated[
-        bool, typer.Option("--compatible", help="For a GPU without code, keep what runs on it: sm_86 on 8.9.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The directory of new files; else the current one.")
-    ] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Change the files themselves.")] = False,
-    json: Json = False,
+    inputs: Sequence[Path],
+    gpu: Sequence[str],
+    keep_ptx: bool,
+    compatible: bool,
+    output: Path | None,
+    in_place: bool,
+    json: bool,
 ) -> None:
     """Cut the GPU code of PyTorch's own libraries down to some architectures, and the files with it.
 
     Example: pytorch-variants retarget torch-2.10.0-cp311-cp311-manylinux_2_28_x86_64.whl --gpu h100
     """
-    from functools import partial
-
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
     from pytorch_variants.hardware.spelling import parse_gpu
-    from pytorch_variants.retarget import (
-        Options,
-        retarget_path,
-    )
+    from pytorch_variants.retarget import RetargetOptions, retarget_path
 
     gpus = [parse_gpu(name.strip()) for text in gpu for name in text.split(",")]
-    options = Options(
+    options = RetargetOptions(
         wanted=tuple(gpu.number for gpu in gpus),
         keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
         compatible=compatible,
@@ -96,17 +130,10 @@ def retarget(
     )
 
     accounts = []
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
-
-        def advance(bar: TaskID, done: int, total: int) -> None:
-            bars.update(bar, completed=done, total=total)
-
+    with _progress() as follow:
         for path in inputs:
-            bar = bars.add_task(path.name, total=None)
-            account = retarget_path(path, options, partial(advance, bar))
+            account = retarget_path(path, options, follow(path.name))
             accounts.append(account)
-            bars.remove_task(bar)
             if not json:
                 print_account(account, console())
     if json:

@@ -1,11 +1,12 @@
 """The command `verify`, and the table of its report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from pytorch_variants.cli.options import Json
+from pytorch_variants.cli.frame import PATH, argument, command
+from pytorch_variants.cli.options import as_json
 from pytorch_variants.cli.output import console
 from pytorch_variants.findings import (
     Origin,
@@ -58,30 +59,41 @@ def write(report: Report, directory: Path) -> None:
         print_table(report, Console(file=file, width=130))
 
 
+@command
+@argument("environment", type=PATH, help="A directory with bin/python, as in result.")
+@click.option("--variant", required=True, help="The variant that it should be.")
+@click.option(
+    "--origin",
+    default=Origin.SOURCE.value,
+    show_default=True,
+    help="How it was made: source, or wheel for what PyTorch publishes.",
+)
+@click.option(
+    "--allow",
+    default="",
+    help="What the GPU code may be other than the name says: ptx, extra (architectures), missing; "
+    "of some libraries alone: extra:nccl. Several with commas.",
+)
+@click.option(
+    "--strictness",
+    default="error",
+    show_default=True,
+    help="What becomes of GPU code that is not as the name says: error, note, ignore.",
+)
+@click.option("--runtime", is_flag=True, help="Compute on this machine's GPU, instead of reading the files.")
+@as_json
+@click.option("--junit", type=PATH, help="Also write the report as JUnit XML.")
+@click.option("--output", type=PATH, help="Also write report.json, .txt and .xml into this directory.")
 def verify(
-    environment: Annotated[Path, typer.Argument(help="A directory with bin/python, as in result.")],
-    variant: Annotated[str, typer.Option(help="The variant that it should be.")],
-    origin: Annotated[
-        str, typer.Option(help="How it was made: source, or wheel for what PyTorch publishes.")
-    ] = Origin.SOURCE.value,
-    allow: Annotated[
-        str,
-        typer.Option(
-            help="What the GPU code may be other than the name says: ptx, extra (architectures), missing; "
-            "of some libraries alone: extra:nccl. Several with commas."
-        ),
-    ] = "",
-    strictness: Annotated[
-        str, typer.Option(help="What becomes of GPU code that is not as the name says: error, note, ignore.")
-    ] = "error",
-    runtime: Annotated[
-        bool, typer.Option("--runtime", help="Compute on this machine's GPU, instead of reading the files.")
-    ] = False,
-    json: Json = False,
-    junit: Annotated[Path | None, typer.Option(help="Also write the report as JUnit XML.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Also write report.json, .txt and .xml into this directory.")
-    ] = None,
+    environment: Path,
+    variant: str,
+    origin: str,
+    allow: str,
+    strictness: str,
+    runtime: bool,
+    json: bool,
+    junit: Path | None,
+    output: Path | None,
 ) -> None:
     """Check that a build is what its name says: its files without a GPU, or with --runtime its results.
 
@@ -105,4 +117,4 @@ def verify(
         print(to_json(report))
     else:
         print_table(report, console())
-    raise typer.Exit(0 if report.passed else 1)
+    raise click.exceptions.Exit(0 if report.passed else 1)

@@ -1,7 +1,6 @@
 """What the build of a variant will cost, as Nix itself sees it before anything is built."""
 
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -9,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pytorch_variants import nix
 from pytorch_variants.cost.jobs import MEMORY, available_memory, compiler_jobs
 from pytorch_variants.errors import UserError
+from pytorch_variants.machine.cores import usable_cores
 from pytorch_variants.names.variant import parse_name
 
 # The measured ends of a line, in hours on 2 cores: all wheels to fetch and unpack, and PyTorch's alone.
@@ -111,15 +111,13 @@ def _name(path: str) -> str:
 
 def overrides(flake: Path, package_set: str) -> list[str]:
     """Nix's options that choose the package set: "locked", "embedded" or the path of a nixpkgs."""
-    if package_set == "locked":
+    path = nix.package_set(package_set, flake)
+    if path is None:
         return []
-    path = flake / "pkgs" / "embedded" if package_set == "embedded" else Path(package_set)
-    if not (path / "default.nix").is_file():
-        raise UserError(
-            f"--nixpkgs {package_set}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
-        )
     # Nix follows no link to an input.
-    return ["--override-input", "nixpkgs", f"path:{path.resolve()}", "--no-write-lock-file"]
+    options = ["--override-input", "nixpkgs", f"path:{quote(str(path.resolve()))}", "--no-write-lock-file"]
+    # The embedded set looks for the machine's Python.
+    return [*options, "--impure"] if package_set == "embedded" else options
 
 
 def origin(derivation: nix.Derivation) -> str:
@@ -179,11 +177,15 @@ class _Wheels:
         return int(self.fetch + self.ratio * (self.unpack + self.torch) + self.library)
 
 
+def _sizes(facts: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes by the store path of a wheel."""
+    return {path: int(size) for path, size in map(str.split, facts["downloads"].splitlines())}
+
+
 def _wheels(
     facts: Mapping[str, Any], to_build: Iterable[str], known: Mapping[str, nix.Derivation]
 ) -> _Wheels | None:
-    torch = facts["drvPath"]
-    sizes = {path: int(size) for path, size in map(str.split, facts["downloads"].splitlines())}
+    torch, sizes = facts["drvPath"], _sizes(facts)
 
     def size(derivations: Iterable[str]) -> int:
         outputs = {output for path in derivations for output in known[path].outputs}
@@ -198,6 +200,58 @@ def _wheels(
         unpack=size(source for path in to_build if path != torch for source in known[path].inputs),
         **facts["unpacked"],
     )
+
+
+_DOWNLOADS = """
+packages:
+let
+  variant = packages.VARIANT;
+in
+{
+  inherit (variant) drvPath;
+  environment = variant.environment.drvPath;
+  downloads = variant.pythonModule.downloads or "";
+  unpacked = variant.pythonModule.unpacked or { };
+}
+"""
+
+
+def _free() -> int:
+    return shutil.disk_usage("/nix/store" if Path("/nix/store").exists() else "/").free
+
+
+def begin(variant: str, package_set: str, flake: Path = Path(), free: int | None = None) -> int:
+    """Begin the build of a variant of wheels: fetch the smallest of them; the bytes that are still to fetch.
+
+    `free` is the room on the disk, if it is not to be looked up. Raises UserError where the disk is too small
+    for the build, or the package registry cannot be reached.
+    """
+    options = overrides(flake, package_set)
+    system = nix.evaluate("{ }: builtins.currentSystem")
+    packages = f"{flake.absolute()}#legacyPackages.{system}"
+    facts = json.loads(
+        nix.nix("eval", "--json", packages, "--apply", _DOWNLOADS.replace("VARIANT", variant), *options)
+    )
+    environment = facts["environment"]
+    messages = nix.nix("build", "--dry-run", "--no-link", f"{environment}^*", messages=True)
+    to_build, *_ = read_dry_run(messages)
+    known = nix.derivations(environment)
+    wheels = _wheels(facts, to_build, known)
+    if wheels is None or not wheels.fetch:
+        return 0
+    free = _free() if free is None else free
+    if wheels.disk > free:
+        raise UserError(
+            f"the disk of /nix has {free / 1e9:.1f} GB free and {wheels.disk / 1e9:.1f} GB are needed: "
+            "make room (nix store gc) and run this again"
+        )
+    sizes = _sizes(facts)
+    missing = [
+        (sizes[output], path) for path in to_build for output in known[path].outputs if output in sizes
+    ]
+    _, smallest = min(missing)
+    nix.nix("build", "--no-link", f"{smallest}^*")
+    return wheels.fetch
 
 
 def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Plan:
@@ -241,7 +295,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     wheels = _wheels(facts, to_build, known)
     own = nix.rebuilt(torch, facts["stock"])
     build = sorted((path not in own, _name(path)) for path in to_build if not known[path].fixed)
-    cores = settings["cores"]["value"] or len(os.sched_getaffinity(0))
+    cores = settings["cores"]["value"] or usable_cores()
     memory = available_memory(
         *(path.read_text() if path.exists() else "" for path in map(Path, MEMORY)),
     )
@@ -278,5 +332,5 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         hours=hours,
         basis=basis,
         disk_needed=(wheels.disk if wheels else None) if torch in to_build else unpacked,
-        disk_free=shutil.disk_usage("/nix/store" if Path("/nix/store").exists() else "/").free,
+        disk_free=_free(),
     )

@@ -1,10 +1,10 @@
 """Read what people call a GPU or an instruction set, as lib/parseGpu.nix and lib/parseCpu.nix do."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import takewhile
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.table import Cpu, Gpu, cpus, generation, gpus, products
@@ -23,32 +23,74 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
+def _lower(text: str) -> str:
+    """A text in lower case, of ASCII's letters alone, as Nix knows them."""
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
 def _words(text: str) -> str:
-    """The words of a text, as in lib/parseGpu.nix: "NVIDIA H100_80GB" becomes " nvidia h 100 80 gb "."""
-    return f" {' '.join(re.findall('[a-z]+|[0-9]+', text.lower()))} "
+    """The words of a text, as in lib/internal/words.nix: "NVIDIA H100_80GB" is " nvidia h 100 80 gb "."""
+    return f" {' '.join(re.findall('[a-z]+|[0-9]+', _lower(text)))} "
 
 
 def _mentions(text: str, part: str) -> bool:
     return _words(part) in _words(text)
 
 
+def edit_distance(a: bytes, b: bytes) -> int:
+    """How many single mistakes lead from one text to another, as lib/internal/editDistance.nix counts them.
+
+    A character left out, added, replaced, or swapped with its neighbour.
+
+    >>> edit_distance(b"avx521", b"avx512")
+    1
+    """
+    before: list[int] = []
+    last = list(range(len(b) + 1))
+    for i, c in enumerate(a):
+        row = [i + 1]
+        for j, d in enumerate(b):
+            best = min(last[j] + (c != d), last[j + 1] + 1, row[j] + 1)
+            if i and j and c == b[j - 1] and d == a[i - 1]:
+                best = min(best, before[j - 1] + 1)
+            row.append(best)
+        before, last = last, row
+    return last[-1]
+
+
 def nearest(text: str, candidates: Sequence[str], count: int = 3) -> list[str]:
-    """The candidates of which a text is a part, shortest first, then those that are spelled most like it."""
-    parts = sorted((candidate for candidate in candidates if _mentions(candidate, text)), key=len)
-    by_lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
-    alike = difflib.get_close_matches(text.lower(), by_lower, count, 0)
-    return list(dict.fromkeys([*parts, *(by_lower[name] for name in alike)]))[:count]
+    """The candidates that a text is nearest to, as lib/internal/nearest.nix finds them.
+
+    First those that have its words among their own, the shortest first. Then those that fewest mistakes lead
+    to, whatever the case; of these, the ones that begin like it the longest. What is equal in all this comes
+    in the order of its letters.
+
+    >>> nearest("4000", ["RTX 4000 Ada", "RTX 4000", "4090"], 2)
+    ['RTX 4000', 'RTX 4000 Ada']
+    """
+    # More than any candidate has: of a whole message that was pasted the rest is no help.
+    start = text.encode("utf-8", "surrogatepass")[:64].lower()
+
+    def rank(candidate: str) -> tuple[bool, int, int, str]:
+        if _mentions(candidate, text):
+            return False, len(candidate), 0, candidate
+        lower = candidate.encode().lower()
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(start, lower, strict=False)))
+        return True, edit_distance(start, lower), -shared, candidate
+
+    return sorted(set(candidates), key=rank)[:count]
 
 
 @cache
 def _marks(product: str) -> frozenset[str]:
-    """The words that tell the products of a series apart, as "ti" and "super" those of RTX.
+    """The words that tell products of the same number apart, as "ti" and "super" those of RTX.
 
     Whether "Ada" is right says its generation.
     """
     named = [_words(other).split() for other in products()]
     generations = {generation(gpu).lower() for gpu in gpus().values()}
-    ends = {words[-1] for words in named if words[0] == _words(product).split()[0]}
+    series = _words(product).split()[0]
+    ends = {words[-1] for words in named if words[0] == series and any(map(str.isdigit, words))}
     return frozenset(end for end in ends - generations if end.isalpha())
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import nearest_code, runs_on
@@ -22,6 +23,7 @@ from pytorch_variants.machine.detect import (
     FoundCpu,
     FoundGpu,
     FoundGpus,
+    find_machine,
 )
 
 
@@ -192,3 +194,12 @@ def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = ()) -
         reasons=tuple(reasons),
         problem=problem,
     )
+
+
+def detect(gpus: Sequence[str] = (), cpuinfo: Path | None = None, driver: str | None = None) -> Advice:
+    """The best variant for this machine, or for another whose GPUs, /proc/cpuinfo or driver are given.
+
+    GPUs are named in any spelling. Raises UserError for what is no GPU, and where the CPU cannot be read, as
+    on systems other than Linux: there, copy another machine's /proc/cpuinfo.
+    """
+    return advise(*find_machine(gpus, cpuinfo, driver))

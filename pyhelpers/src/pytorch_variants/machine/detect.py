@@ -3,13 +3,14 @@
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.spelling import (
     match_gpu,
     read_capability,
+    version,
 )
 
 # More than any machine's; a file without an end is none of /proc/cpuinfo.
@@ -92,6 +93,20 @@ def name_gpus(texts: Sequence[str], driver: str | None) -> FoundGpus:
         return FoundGpu(text, None if match_gpu(text) or not number else number[0])
 
     return FoundGpus(tuple(named(text) for text in texts), driver, "as asked for")
+
+
+def find_machine(
+    gpus: Sequence[str] = (), cpuinfo: Path | None = None, driver: str | None = None
+) -> tuple[FoundGpus, FoundCpu]:
+    """The GPUs, the driver and the CPU of this machine, or of another as far as that is said.
+
+    Raises UserError.
+    """
+    found = name_gpus(gpus, driver) if gpus else find_gpus()
+    if driver is not None:
+        version(driver)
+        found = replace(found, driver=driver)
+    return found, find_cpu(cpuinfo) if cpuinfo else find_cpu()
 
 
 def find_gpus() -> FoundGpus:

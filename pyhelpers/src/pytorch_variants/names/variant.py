@@ -4,6 +4,7 @@ import platform
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.spelling import (
@@ -21,15 +22,22 @@ from pytorch_variants.hardware.table import (
     gpus,
 )
 
-_NAME = re.compile(
-    "(?P<package>pytorch|torchvision|torchaudio)"
-    "(?:-python3(?P<python>[0-9]+))?(?:-cuda(?P<cuda>[0-9]+_[0-9]+))?"
+_VERSIONS = r"(?:-python3(?P<python>[0-9]+))?(?:-cuda(?P<cuda>[0-9]+_[0-9]+))?"
+_PLAIN_GPUS = "(?P<gpus>sm[0-9]+(?:-sm[0-9]+)*)"
+_COMPILED = re.compile(
+    f"(?P<package>pytorch|torchvision|torchaudio){_VERSIONS}"
     "-(?P<gpus>cpu|sm[0-9]+[af]?(?:-sm[0-9]+[af]?)*)-(?P<cpu>.+)",
-    re.ASCII,
+    re.ASCII | re.DOTALL,
 )
-_BIN = re.compile("pytorch-(?:python3(?P<python>[0-9]+)-)?bin-(?P<gpu>sm[0-9]+)", re.ASCII)
+# Python is named before "-bin" or after it.
+_WHEEL = re.compile(
+    f"pytorch(?:-python3(?P<first>[0-9]+)(?=-bin(?!-python)))?-bin{_VERSIONS}-{_PLAIN_GPUS}", re.ASCII
+)
+_CACHED = re.compile(f"pytorch{_VERSIONS}-{_PLAIN_GPUS}", re.ASCII)
 _START = re.compile(
-    "(?:(?:pytorch|torchvision|torchaudio)(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?)?", re.ASCII
+    "(?:pytorch(?:-python3[0-9]+)?(?P<wheel>-bin)(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?"
+    "|(?:pytorch|torchvision|torchaudio)(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?)?",
+    re.ASCII,
 )
 
 
@@ -37,9 +45,10 @@ _START = re.compile(
 class Variant:
     """What a variant's name says; `python` and `cuda` are None where the name leaves them out.
 
-    `gpus` is empty for a CPU build and has several members for a multi-architecture build. The package
-    "pytorch-bin" is an official wheel cut down to what one GPU runs of it, for every CPU of the platform:
-    `cpu` is the least set that such CPUs have.
+    `gpus` is empty for a CPU build and has several members for a multi-architecture build. `kind` is
+    "compiled"; or "wheel" for an official wheel ("pytorch-bin-sm90"), or "cached" for nixpkgs' own CUDA build
+    ("pytorch-sm90"), cut down to what the GPUs run of it. These two are for every CPU of the platform: `cpu`
+    is the least set that such CPUs have.
     """
 
     name: str
@@ -48,6 +57,7 @@ class Variant:
     cuda: str | None
     gpus: tuple[Gpu, ...]
     cpu: Cpu
+    kind: Literal["compiled", "wheel", "cached"] = "compiled"
 
 
 @cache
@@ -77,9 +87,7 @@ def short_names() -> list[str]:
 
 
 def _gpu_name(text: str) -> str | None:
-    """The name of a table's entry or "cpu", for a target as "sm90a" has no short name."""
-    if text == "cpu":
-        return text
+    """The name of a table's entry: a target as "sm90a" has no short name."""
     try:
         gpu = match_gpu(text)
     except UserError:
@@ -98,16 +106,22 @@ def nearest_names(name: str) -> list[str]:
 
     Those of the GPU that it, or a part of it between dashes, names in any spelling, with the instruction set
     at its end, else with the common ones; where it names no GPU, those that are spelled most like it. The
-    package, the Python and the CUDA at its start stay.
+    package, the Python and the CUDA at its start stay. A text that begins as an official wheel's name gets
+    such names.
 
     >>> nearest_names("torchvision-rtx4090-AVX-512")
     ['torchvision-sm89-avx512']
+    >>> nearest_names("pytorch-bin-rtx4090")
+    ['pytorch-bin-sm89']
     """
     start = _START.match(name)
     prefix = start[0] if start else ""
     parts = [part for part in re.split("[- ]+", name[len(prefix) :]) if part]
-    texts = ["cpu"] if "cpu" in parts else [" ".join(parts), *parts]
-    gpu = next(filter(None, map(_gpu_name, texts)), None)
+    gpu = next(filter(None, map(_gpu_name, [" ".join(parts), *parts])), None)
+    if start and start["wheel"]:
+        return [f"{prefix}-{gpu}"] if gpu else nearest(name, [f"{prefix}-{entry}" for entry in gpus()])
+    if "cpu" in parts:
+        gpu = "cpu"
     if gpu is None:
         return nearest(name, short_names())
     ends = ("-".join(parts[count:]) for count in range(len(parts)))
@@ -127,45 +141,52 @@ def parse_name(name: str) -> Variant:
 
     >>> parse_name("pytorch-python313-cuda12_8-sm90-avx512").cuda
     '12.8'
+    >>> parse_name("pytorch-bin-cuda13_0-sm90").kind
+    'wheel'
 
     Raises UserError, which names the nearest variants.
     """
-    official = _BIN.fullmatch(name)
-    if official and official["gpu"] in gpus():
-        return Variant(
-            name=name,
-            package="pytorch-bin",
-            python=official["python"] and f"3.{official['python']}",
-            cuda=None,
-            gpus=(parse_gpu(official["gpu"]),),
-            cpu=_least_set(),
-        )
-    parts = _NAME.fullmatch(name)
-    problem = None
+    # "pytorch-sm80-sm90" is no "pytorch-sm80" with an instruction set of that name.
+    wheel, cached = _WHEEL.fullmatch(name), _CACHED.fullmatch(name)
+    parts = wheel or cached or _COMPILED.fullmatch(name)
     if parts is None:
-        problem = "not a variant's name, which is pytorch-[python3XX-][cudaXX_Y-]<smXX|cpu>-<instruction set>"
-    else:
-        gpu_names = [] if parts["gpus"] == "cpu" else parts["gpus"].split("-")
-        unknown = [gpu for gpu in gpu_names if gpu.rstrip("af") not in gpus()]
-        if unknown:
-            problem = f"no GPU architecture {', '.join(unknown)}"
-        elif parts["cpu"] not in cpus():
-            problem = f"no CPU instruction set {parts['cpu']}"
-        else:
-            cpu = cpus()[parts["cpu"]]
-            for gpu in (gpus()[name.rstrip("af")] for name in gpu_names):
-                if not set(gpu.platforms) & set(cpu.platforms):
-                    problem = (
-                        f"{gpu.name} exists on {', '.join(gpu.platforms)} only, "
-                        f"and {cpu.name} on {', '.join(cpu.platforms)}"
-                    )
-    if parts is None or problem:
-        raise UserError(f"{name}: {problem}; nearest: {', '.join(nearest_names(name))}")
+        raise _unknown(
+            name,
+            "not a variant's name, which is pytorch-[python3XX-][cudaXX_Y-]<smXX|cpu>-<instruction set>, "
+            "or pytorch-bin-<smXX> for the official wheel",
+        )
+    gpu_names = [] if parts["gpus"] == "cpu" else parts["gpus"].split("-")
+    if unknown := [gpu for gpu in gpu_names if gpu.rstrip("af") not in gpus()]:
+        raise _unknown(name, f"no GPU architecture {', '.join(unknown)}")
+    if not wheel and not cached:
+        _check_cpu(name, gpu_names, parts["cpu"])
+    found = parts.groupdict()
+    python = found.get("first") or parts["python"]
     return Variant(
         name=name,
-        package=parts["package"],
-        python=parts["python"] and f"3.{parts['python']}",
+        package="pytorch-bin" if wheel else found.get("package", "pytorch"),
+        python=python and f"3.{python}",
         cuda=parts["cuda"] and parts["cuda"].replace("_", "."),
         gpus=tuple(parse_gpu(gpu) for gpu in gpu_names),
-        cpu=parse_cpu(parts["cpu"]),
+        cpu=_least_set() if wheel or cached else parse_cpu(parts["cpu"]),
+        kind="wheel" if wheel else "cached" if cached else "compiled",
     )
+
+
+def _check_cpu(name: str, gpu_names: list[str], cpu_name: str) -> None:
+    """That there is such an instruction set, and a platform that has it and the GPUs."""
+    if cpu_name not in cpus():
+        raise _unknown(name, f"no CPU instruction set {cpu_name}")
+    cpu = cpus()[cpu_name]
+    for gpu_name in gpu_names:
+        gpu = gpus()[gpu_name.rstrip("af")]
+        if not set(gpu.platforms) & set(cpu.platforms):
+            raise _unknown(
+                name,
+                f"{gpu_name} exists on {', '.join(gpu.platforms)} only, "
+                f"and {cpu.name} on {', '.join(cpu.platforms)}",
+            )
+
+
+def _unknown(name: str, why: str) -> UserError:
+    return UserError(f"{name}: {why}; nearest: {', '.join(nearest_names(name))}")

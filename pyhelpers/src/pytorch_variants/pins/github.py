@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass
-
-from nix_prefetch_github.dependency_injector import DependencyInjector
-from nix_prefetch_github.interfaces import GithubRepository, PrefetchedRepository, PrefetchOptions
-from nix_prefetch_github.prefetch import PrefetcherImpl
+from typing import TYPE_CHECKING
 
 from pytorch_variants import nix
 from pytorch_variants.errors import UserError
+from pytorch_variants.pins import missing
+
+if TYPE_CHECKING:
+    from nix_prefetch_github.interfaces import GithubRepository
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,10 @@ class Commit:
     last_modified: int
 
 
-def _find(repository: GithubRepository, name: str | None) -> str:
+def _find(repository: "GithubRepository", name: str | None) -> str:
     """The revision of a branch or tag, or of the default branch."""
+    from nix_prefetch_github.dependency_injector import DependencyInjector
+
     index = DependencyInjector().get_revision_index_factory().get_revision_index(repository)
     if index is None:
         raise UserError(f"{repository.url()} cannot be read: check the network and the repository's name")
@@ -41,6 +44,17 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
     is what GitHub gives as an archive, as with Nix's own `github:` inputs, so that both see the same hash.
     Raises UserError.
     """
+    try:
+        from nix_prefetch_github.dependency_injector import DependencyInjector
+        from nix_prefetch_github.interfaces import (
+            GithubRepository,
+            PrefetchedRepository,
+            PrefetchOptions,
+        )
+        from nix_prefetch_github.prefetch import PrefetcherImpl
+    except ImportError:
+        raise missing("nix-prefetch-github") from None
+
     injector = DependencyInjector()
     repository = GithubRepository(owner, repo)
     # The library's own choice takes this hasher only where nix-prefetch-git is installed too, which an
@@ -53,9 +67,7 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
     except FileNotFoundError as error:
         raise UserError(f"no {error.filename} on PATH: install it") from None
     except PermissionError as error:
-        raise UserError(
-            f"{error.filename} on PATH cannot be run: make it executable, or install it"
-        ) from None
+        raise UserError(f"{error.filename} on PATH cannot be run: make it executable") from None
     try:
         result = prefetcher.prefetch_github(repository, rev, PrefetchOptions())
         if not isinstance(result, PrefetchedRepository):
@@ -63,6 +75,8 @@ def prefetch(owner: str, repo: str, name: str | None) -> Commit:
         date = injector.get_github_api().get_commit_date(repository, rev)
     except FileNotFoundError as error:
         raise UserError(f"no {error.filename} on PATH: install it") from None
+    except PermissionError as error:
+        raise UserError(f"{error.filename} on PATH cannot be run: make it executable") from None
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"GitHub does not say when {rev} is of ({error}): check the network") from None
     if date is None:

@@ -12,6 +12,7 @@ import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from pytorch_variants.errors import UserError
 from pytorch_variants.files import read_json, replace_text
+from pytorch_variants.pins import missing
 from pytorch_variants.retarget.installed import architectures
 
 # glibc 2.28 is that of PyTorch's own build machines; NVIDIA's wheels have any tag before it. As in
@@ -31,6 +33,8 @@ PLATFORMS = tuple(
 
 
 def _pip(*arguments: str) -> str:
+    if find_spec("pip") is None:
+        raise missing("pip")
     result = subprocess.run(
         [sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False
     )

@@ -52,8 +52,13 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Options:
-    """The command's options; `output` is a directory, `wanted` has architectures as numbers."""
+class RetargetOptions:
+    """What to keep and where to write: `wanted` has architectures as numbers, 90 for sm_90.
+
+    With `keep_ptx` their PTX is kept too; with `compatible`, for an architecture without code what runs on
+    it. New files go into the directory `output`, else the current one; with `in_place` the files themselves
+    are changed.
+    """
 
     wanted: tuple[int, ...]
     keep_ptx: bool = False
@@ -62,7 +67,7 @@ class Options:
     output: Path | None = None
 
 
-def _directory(path: Path, options: Options, progress: Progress | None) -> tuple[Retargeted, ...]:
+def _directory(path: Path, options: RetargetOptions, progress: Progress | None) -> tuple[Retargeted, ...]:
     if options.output or not options.in_place:
         raise UserError(f"{path}: an installed package is changed where it is: say so with --in-place")
     return retarget_directory(
@@ -80,7 +85,7 @@ def _refuse_nvidia(path: Path) -> None:
         raise UserError(f"{path}: it is of {distribution.name}, which is NVIDIA's{terms}: {WHY_UNTOUCHED}")
 
 
-def _file(path: Path, options: Options) -> Retargeted:
+def _file(path: Path, options: RetargetOptions) -> Retargeted:
     if is_bundled(path):
         raise UserError(f"{path}: {WHY_UNTOUCHED}")
     target = path if options.in_place else (options.output or Path.cwd()) / path.name
@@ -93,7 +98,7 @@ def _file(path: Path, options: Options) -> Retargeted:
     return retarget_file(path, target, keep, keep_ptx=options.keep_ptx)
 
 
-def retarget_path(path: Path, options: Options, progress: Progress | None = None) -> Account:
+def retarget_path(path: Path, options: RetargetOptions, progress: Progress | None = None) -> Account:
     """Retarget a wheel, an installed package, an environment or one library.
 
     A wheel or a library is written to `options.output`, else the current directory. Raises UserError.

@@ -94,7 +94,7 @@ def _unpack(archive: ZipFile, info: ZipInfo, scratch: Path) -> _Unpacked | None:
         if file.tell() != info.file_size:
             raise UserError(f"it has {file.tell()} bytes, and {info.file_size} as the archive says")
         if info.file_size:
-            elf = Elf.parse(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            elf = Elf.parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             if library := read_library(Path(info.filename), elf):
                 return _Unpacked(library, elf, file)
     except UserError as error:

@@ -4,11 +4,11 @@ PyTorch, MKL, oneDNN, FBGEMM, XNNPACK, SLEEF and others carry kernels for severa
 at run time. To choose, a library has to ask the CPU. So:
 
 - In a library that never asks, all code runs unasked, exported or not. In the official libtorch_cuda.so and
-  libtorch_python.so of PyTorch 2.8 to 2.15 none of it is beyond x86-64.
+  libtorch_python.so of PyTorch 2.8 to 2.11 none of it is beyond x86-64.
 - In one that asks, as libtorch_cpu.so does, a C++ function counts unless its name, its object file's name
   (CopyKernel.cpp.AVX512.cpp; the symbol table has it) or its namespace says that it is chosen. So do exported
-  C functions that are not those of a library which chooses by other names. That is 286 000 of the 346 000
-  functions of the official libtorch_cpu.so, of which one is beyond x86-64: see _LEAKED.
+  C functions that are not those of a library which chooses by other names. That is 262 000 of the 354 000
+  functions of the official libtorch_cpu.so of 2.10, of which one is beyond x86-64: see _LEAKED.
 - What nothing names, because the symbol table was stripped from a library that asks, is said and not judged.
 
 Every byte of code is searched for the encodings that AVX-512 and the rarer sets have; where one is found the
@@ -22,6 +22,7 @@ import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,11 @@ from pytorch_variants.names.variant import Variant
 if TYPE_CHECKING:
     from pytorch_variants.verify.facts import LibraryFacts
 
-# Bounds for each library: functions of the sample, bytes disassembled of each, functions that were found by
-# searching and are disassembled for it, and characters of an example.
-MOST_SAMPLED = 700
+# Bounds for each library: functions of the sample, bytes disassembled of each; places that are searched for,
+# those of them that are disassembled, and bytes of a function that is; names and options read.
+MOST_SAMPLED = 500
 MOST_OF_A_FUNCTION = 1 << 11
+MOST_HITS = 1 << 18
 MOST_FOUND = 4000
 MOST_OF_A_FOUND = 1 << 14
 MOST_IMPORTS = 1 << 16
@@ -211,6 +213,11 @@ def _next(places: Generator[int, int | None, None], after: int | None) -> int | 
         return None
 
 
+@cache
+def _says_chosen(object_file: str) -> bool:
+    return bool(_CHOSEN.search(object_file))
+
+
 class _Reader:
     """Reads one file; what it finds is in its fields."""
 
@@ -273,12 +280,16 @@ class _Reader:
         name = self.functions.name_of(number)
         if not name:
             return None
-        if _CHOSEN.search(name) or _CHOOSING.match(name):
+        # What most are known by comes first.
+        if _CHOOSING.match(name):
             return False
-        if not name.startswith("_Z"):
-            # A C library's own functions are named for nothing in particular.
-            return True if self.functions.is_exported(number) else None
-        return not _CHOSEN.search(self.functions.object_of(number))
+        mangled = name.startswith("_Z")
+        if mangled and _says_chosen(self.functions.object_of(number)):
+            return False
+        if _CHOSEN.search(name):
+            return False
+        # A C library's own functions are named for nothing in particular.
+        return True if mangled or self.functions.is_exported(number) else None
 
     def count(self, number: int, code: _Code) -> None:
         """Add what a function needs that runs unasked, once."""
@@ -304,7 +315,9 @@ class _Reader:
         """Find every function that runs unasked and needs one of these features."""
         patterns = [p for p in x86_patterns(features) if p.pattern[:1] in (_LONG if self.asks else _HEADS)]
         places, left, after = self._search(patterns), MOST_FOUND, None
-        while left and (address := _next(places, after)) is not None:
+        for _ in range(MOST_HITS):
+            if not left or (address := _next(places, after)) is None:
+                break
             number, after = self.functions.number_at(address), None
             if number < 0:
                 continue
@@ -493,7 +506,7 @@ def _check_options(libraries: Sequence["LibraryFacts"], cpu: Cpu) -> Iterator[Fi
     plain = sum(_is_plain(line, cpu) for line in lines)
     bad = False
     for library, line in recorded:
-        without = [flag for flag in cpu.flags if flag not in line.split()]
+        without = _missing(line, cpu, library.cpu.asks)
         if without:
             bad = True
             yield wrong(
@@ -515,6 +528,16 @@ def _check_options(libraries: Sequence["LibraryFacts"], cpu: Cpu) -> Iterator[Fi
 
 
 _NEUTRAL = re.compile("-m(64|32|tune|fpmath|prefer|no-|arch=x86-64$|cmodel|abi|stack|align|little-endian)")
+
+
+def _missing(line: str, cpu: Cpu, asks: bool) -> list[str]:
+    """The set's flags that a recorded line lacks.
+
+    GCC records the last -march= alone. In a library that asks the CPU it may be that of a kernel.
+    """
+    words = line.split()
+    other = any(word.startswith("-march=") and word not in ("-march=x86-64", *cpu.flags) for word in words)
+    return [flag for flag in cpu.flags if flag not in words and not (asks and other and "-march=" in flag)]
 
 
 def _is_plain(line: str, cpu: Cpu) -> bool:

@@ -4,6 +4,7 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from signal import SIGKILL, Signals
 from stat import S_ISREG
 from typing import Any, Literal
 
@@ -247,7 +247,7 @@ def _how_it_ended(code: int, errors: bytes) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines()
     if code < 0:
         with suppress(ValueError):
-            return f"ended by {Signals(-code).name}"
+            return f"ended by {signal.Signals(-code).name}"
         return f"ended by signal {-code}"
     said = f": {lines[-1][:500]}" if code and lines else ""
     return f"the process ended itself, exit code {code}{said}"
@@ -336,7 +336,7 @@ def converse(
             finally:
                 code = process.poll()
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, SIGKILL)
+                    os.killpg(process.pid, signal.SIGKILL)
     messages = []
     for line in said.splitlines():
         with suppress(ValueError):

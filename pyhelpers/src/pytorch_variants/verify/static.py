@@ -61,7 +61,7 @@ from pytorch_variants.verify.wholeness import Wholeness, check_wholeness, read_w
 __all__ = ["check_files", "read_libraries", "read_library", "verify"]
 
 # Seconds without an answer after which the environment's Python is ended. A step of it is one import.
-PATIENCE = 180.0
+PATIENCE = 90.0
 
 
 def _facts(candidate: Candidate) -> LibraryFacts:

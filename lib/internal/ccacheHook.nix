@@ -1,5 +1,3 @@
-_:
-
 /**
   Shell code that puts ccache before PyTorch's compilers, with a cache on the building machine that all
   variants share. It is for `preConfigure`; PyTorch hands the launchers to CMake.
@@ -11,13 +9,13 @@ _:
   # Type
 
   ```
-  cacheCompiler :: Pkgs -> String -> String
+  ccacheHook :: Pkgs -> String -> String
   ```
 
   # Example
 
   ```nix
-  cacheCompiler pkgs "/var/cache/ccache"
+  ccacheHook pkgs "/var/cache/ccache"
   => "export CCACHE_DIR=/var/cache/ccache\n…"
   ```
 */

@@ -55,7 +55,7 @@ let
   # A package set without this repository's overlay has no such package.
   cli =
     interpreter.pkgs.pytorch-variants
-      or (interpreter.pkgs.callPackage ../pkgs/pytorch-variants.nix { });
+      or (interpreter.pkgs.callPackage ../../pkgs/pytorch-variants.nix { });
 
   # With a command line that all variants of this Python share.
   check =
@@ -68,10 +68,10 @@ let
       };
     in
     pkgs.callPackage f (builtins.intersectAttrs (lib.functionArgs f) given);
-  verifyEnvironment = environment: check ../checks/verify.nix { inherit environment; };
+  verifyEnvironment = environment: check ../../checks/verify.nix { inherit environment; };
 
   environment = scope.python.withPackages (packages: [ packages.torch ]);
-  verify = check ../checks/runtime.nix { inherit environment; };
+  verify = check ../../checks/runtime.nix { inherit environment; };
 in
 {
   inherit (companions) torchvision torchaudio;
@@ -86,6 +86,6 @@ in
         packages.torchaudio
       ])
     );
-    gpu = check ../checks/gpu.nix { runtime = verify; };
+    gpu = check ../../checks/gpu.nix { runtime = verify; };
   };
 }

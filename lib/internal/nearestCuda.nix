@@ -1,4 +1,4 @@
-{ lib }:
+{ lib, cudaTargets }:
 
 /**
   The CUDA release to build for a GPU: the preferred one if it targets the GPU, else the nearest of those
@@ -21,10 +21,7 @@
 */
 gpu: preferred: available:
 let
-  targets =
-    version:
-    lib.versionAtLeast version gpu.cuda.min
-    && !(gpu.cuda ? max && lib.versionOlder gpu.cuda.max version);
+  targets = cudaTargets gpu;
   candidates = lib.sort lib.versionOlder (lib.filter targets available);
 in
 if targets preferred || candidates == [ ] then

@@ -8,8 +8,6 @@ let
     "12.0"
   ];
 in
-_:
-
 /**
   The targets that PyTorch's official x86-64 wheels have code for, by the CUDA release that their local
   version names (`+cu130`). Read from the libraries of the wheels of PyTorch 2.8 to 2.10 (12.8), 2.11 to

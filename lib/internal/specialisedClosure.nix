@@ -1,5 +1,3 @@
-_:
-
 /**
   A package set whose every CUDA library is built for some targets, not PyTorch alone. What is built so is
   in no binary cache: on the nixpkgs of July 2026 that is seven derivations instead of one (torch,

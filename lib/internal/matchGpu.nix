@@ -1,14 +1,12 @@
-{ lib, hardware }:
+{
+  lib,
+  hardware,
+  mentions,
+  words,
+}:
 
 let
   gpus = lib.attrValues hardware.gpus;
-
-  # "NVIDIA H100-SXM5_80GB" -> " nvidia h 100 sxm 5 80 gb ", so that a product is found by whole words and
-  # with or without the space: "RTX4090" is an "RTX 4090", and an "A100" no "A10".
-  wordList =
-    text: lib.concatLists (lib.filter lib.isList (builtins.split "([a-z]+|[0-9]+)" (lib.toLower text)));
-  words = text: " ${lib.concatStringsSep " " (wordList text)} ";
-  mentions = text: part: lib.hasInfix (words part) (words text);
 
   byCapability =
     digits: lib.findFirst (gpu: lib.replaceStrings [ "." ] [ "" ] gpu.capability == digits) null gpus;
@@ -17,14 +15,17 @@ let
   generation = gpu: lib.head (lib.splitString " " gpu.architecture);
   products = lib.concatMap (gpu: map (product: { inherit gpu product; }) gpu.products) gpus;
 
-  # The words that tell the products of a series apart, as "ti" and "super" those of RTX: an "RTX 4090 Ti" is
+  # The words that tell products of the same number apart, as "ti" and "super" those of RTX: an "RTX 4090 Ti" is
   # no RTX 4090. Whether "Ada" is right says its generation.
   marks =
     product:
     let
-      series = text: lib.head (wordList text);
-      ends = map (entry: lib.last (wordList entry.product)) (
-        lib.filter (entry: series entry.product == series product) products
+      series = lib.head (words product);
+      isNumber = word: builtins.match "[0-9]+" word != null;
+      ends = map lib.last (
+        lib.filter (named: lib.head named == series && lib.any isNumber named) (
+          map (entry: words entry.product) products
+        )
       );
       saysGeneration = word: lib.any (gpu: lib.toLower (generation gpu) == word) gpus;
     in
@@ -38,7 +39,7 @@ let
       possible = lib.filter (entry: lib.all (named: named == generation entry.gpu) generations) products;
       mentioned = lib.filter (entry: mentions text entry.product) possible;
       # Four digits are no compute capability: "4090" is an "RTX 4090" and an "RTX 4090 D".
-      numbered = lib.optionals (builtins.match " [0-9]{4} .*" (words text) != null) (
+      numbered = lib.optionals (builtins.match "[0-9]{4}" (toString (lib.take 1 (words text))) != null) (
         lib.filter (entry: mentions entry.product text) possible
       );
       lengthOf = entry: lib.stringLength entry.product;

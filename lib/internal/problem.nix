@@ -1,10 +1,8 @@
-{ lib }:
+{ lib, cudaTargets }:
 
 let
   inherit (lib) versionOlder;
 
-  # "12.8" of "12.8.93"
-  minor = version: lib.versions.majorMinor version;
   list = lib.concatStringsSep ", ";
 in
 /**
@@ -48,8 +46,7 @@ let
     lib.optional (!lib.elem system gpu.platforms)
       "${gpu.name} (${lib.head gpu.products}) exists on ${list gpu.platforms} only, and this is ${system}"
     ++
-      lib.optional
-        (versionOlder cuda gpu.cuda.min || gpu.cuda ? max && versionOlder gpu.cuda.max (minor cuda))
+      lib.optional (!cudaTargets gpu cuda)
         "CUDA ${cuda} cannot target ${gpu.name}, ${gpu.cuda.min} ${
           if gpu.cuda ? max then "to ${gpu.cuda.max}" else "and later"
         } can"

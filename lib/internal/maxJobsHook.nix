@@ -1,5 +1,3 @@
-_:
-
 /**
   Shell code that bounds PyTorch's compiler jobs by the memory there is, for `preBuild`: what is free on the
   machine, or what the build's control group may use where that is less. Without /proc it leaves them alone.
@@ -7,13 +5,13 @@ _:
   # Type
 
   ```
-  limitJobs :: Int -> String
+  maxJobsHook :: Int -> String
   ```
 
   # Example
 
   ```nix
-  limitJobs 6
+  maxJobsHook 6
   => "memory_jobs=$(…)\nif [ … ]; then … export MAX_JOBS=$memory_jobs …"
   ```
 */

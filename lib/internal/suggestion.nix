@@ -4,6 +4,7 @@
   nearest,
   nearestCuda,
   problem,
+  runsOn,
 }:
 
 /**
@@ -54,13 +55,15 @@ let
       cuda = [ cuda ];
     }
   );
-  major = gpu: lib.head (lib.splitString "." gpu.capability);
   runs =
     choice:
     choice.gpu != null
     && choice.cpu == cpu
-    && major choice.gpu == major wanted
-    && lib.versionOlder choice.gpu.capability wanted.capability;
+    && choice.gpu.name != wanted.name
+    && runsOn {
+      kind = "cubin";
+      inherit (choice.gpu) capability;
+    } wanted.capability;
   # Attribute names are sorted, and so are the minor versions of one major one.
   running = if wanted == null then [ ] else lib.filter runs working;
 in

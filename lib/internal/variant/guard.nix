@@ -1,0 +1,65 @@
+{
+  lib,
+  cudaVersions,
+  problem,
+  suggestion,
+}:
+
+/**
+  The variant itself, if the package set can build it, with a warning where no binary cache has what it needs.
+  Otherwise an error that says why and what to write instead.
+
+  # Type
+
+  ```
+  guard :: {
+    pname :: String,
+    pkgs :: Pkgs,
+    stock :: Derivation,
+    gpus :: [ Gpu ],
+    cpu :: Null | Cpu,
+    cuda :: String,
+  } -> Derivation -> Derivation
+  ```
+
+  # Inputs
+
+  `pkgs`
+  : the package set that the caller gave, whose CUDA releases are suggested
+*/
+{
+  pname,
+  pkgs,
+  stock,
+  gpus,
+  cpu,
+  cuda,
+}:
+variant:
+let
+  context = {
+    inherit cpu cuda gpus;
+    inherit (pkgs.stdenv.hostPlatform) system;
+    pytorch = stock.version;
+    wheelTargets = stock.wheelTargets or null;
+  };
+  found = problem context;
+  nearest = suggestion (context // { cudas = cudaVersions pkgs; });
+  cudaSupport = gpus != [ ];
+  config = pkgs.config or { };
+  offCache = "${pname}: no binary cache has all that it needs from this package set";
+in
+if !lib.functionArgs stock.override ? gpuTargets then
+  throw "torch ${stock.version} of this nixpkgs takes no gpuTargets: take a nixpkgs of 2023 or later"
+else if found != null then
+  throw "${pname}: ${found}${
+    lib.optionalString (nearest != "") "; nearest that works here: ${nearest}"
+  }"
+else
+  lib.warnIf (cudaSupport && !(config.cudaSupport or true))
+    "${offCache}: import nixpkgs with config.cudaSupport = true, as its CUDA builds do"
+    (
+      lib.warnIf (
+        cudaSupport && config.cudaCapabilities or [ ] != [ ]
+      ) "${offCache}: leave config.cudaCapabilities out, PyTorch's GPUs are gpuTargets" variant
+    )

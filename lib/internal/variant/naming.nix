@@ -1,0 +1,89 @@
+{
+  lib,
+  parseCpu,
+  parseGpu,
+}:
+
+let
+  inherit (lib) concatMapStringsSep concatStringsSep optional;
+  undotted = lib.replaceStrings [ "." ] [ "" ];
+  underscored = lib.replaceStrings [ "." ] [ "_" ];
+in
+/**
+  What a variant is for, in the words of names and descriptions.
+
+  # Type
+
+  ```
+  naming :: { cpu, gpuTargets, ... } -> {
+    gpus :: [ Gpu ],
+    targets :: [ String ],
+    cpu :: Null | Cpu,
+    cudaSupport :: Bool,
+    gpuName :: System -> String,
+    gpuText :: String,
+    pname :: { system, python, cuda } -> String,
+    description :: { system, cuda } -> String,
+  }
+  ```
+
+  # Example
+
+  ```nix
+  (naming { cpu = "avx512"; gpuTargets = [ "H100" ]; }).pname { system = "x86_64-linux"; python = "3.13"; cuda = "12.9"; }
+  => "pytorch-python313-cuda12_9-sm90-avx512"
+  ```
+*/
+settings:
+let
+  # One of each, in order, however they were named: an H100 and an H200 are one target.
+  gpus = lib.sort (a: b: lib.versionOlder a.target b.target) (
+    lib.attrValues (
+      lib.listToAttrs (map (g: lib.nameValuePair g.target g) (map parseGpu settings.gpuTargets))
+    )
+  );
+  cpu = if settings.cpu == null then null else parseCpu settings.cpu;
+  cudaSupport = gpus != [ ];
+  gpuName =
+    system:
+    if cudaSupport then
+      concatMapStringsSep "-" (g: g.name) gpus
+    else if lib.hasSuffix "-darwin" system then
+      "mps"
+    else
+      "cpu";
+  gpuText = concatMapStringsSep ", " (
+    g: "NVIDIA ${g.architecture} ${g.name} (${concatStringsSep ", " (lib.take 4 g.products)})"
+  ) gpus;
+in
+{
+  inherit
+    gpus
+    cpu
+    cudaSupport
+    gpuName
+    gpuText
+    ;
+  targets = map (g: g.target) gpus;
+  pname =
+    {
+      system,
+      python,
+      cuda,
+    }:
+    concatStringsSep "-" (
+      [ "pytorch-python${undotted python}" ]
+      ++ optional cudaSupport "cuda${underscored cuda}"
+      ++ [ (gpuName system) ]
+      ++ optional (cpu != null) cpu.name
+    );
+  description =
+    { system, cuda }:
+    "PyTorch for ${
+      concatStringsSep " and " (
+        optional cudaSupport "${gpuText} with CUDA ${cuda}"
+        ++ optional (cpu != null) "CPUs with ${cpu.title} (${lib.head cpu.first} and later)"
+        ++ optional (gpuName system == "mps") "Apple silicon with Metal Performance Shaders"
+      )
+    }";
+}

@@ -1,0 +1,54 @@
+{
+  lib,
+  ccacheHook,
+  maxJobsHook,
+}:
+
+/**
+  What a variant adds to the phases of nixpkgs' recipe: flags, components to leave out, a compiler cache, a banner
+  for the log, and a bound on the compiler's jobs.
+
+  # Type
+
+  ```
+  phases :: { pkgs, compilerCache, cpuFlags, memoryPerJob, leftOut, banner } -> {
+    preConfigure :: String,
+    preBuild :: String,
+  }
+  ```
+
+  # Inputs
+
+  `leftOut`
+  : components of PyTorch, as in `USE_CUDNN`
+
+  `banner`
+  : lines of text that the log shows
+*/
+{
+  pkgs,
+  compilerCache,
+  cpuFlags,
+  memoryPerJob,
+  leftOut,
+  banner,
+}:
+{
+  # Exported by the shell, since recipes of different years set the same variables in different ways.
+  preConfigure = ''
+    export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
+    export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+    ${lib.concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
+  ''
+  + lib.optionalString (compilerCache != null) (ccacheHook pkgs compilerCache)
+  + ''
+    cat <<'BANNER'
+    ==================================================================
+    ${banner}
+    ==================================================================
+    BANNER
+  '';
+
+  # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
+  preBuild = maxJobsHook memoryPerJob;
+}
