@@ -272,6 +272,15 @@ def test_an_emptied_container() -> None:
     assert any("no fat binary" in text for text in wrong(rows(data)))
 
 
+@pytest.mark.parametrize("change", [lambda data: data, without_sections], ids=["as it is", "no sections"])
+def test_a_section_of_zeros(change: Change) -> None:
+    section = Elf.parse(right()).section(".nv_fatbin")
+    assert section
+    data = change(patch(right(), section.offset, bytes(section.size)))
+    found = wrong(rows(data, name="torch/lib/libtorch_cuda_linalg.so"))
+    assert any("no fat binary" in text for text in found), found
+
+
 def test_a_wrapper_that_leads_elsewhere() -> None:
     elf = Elf.parse(right())
     first, last = read_fatbins(elf)
