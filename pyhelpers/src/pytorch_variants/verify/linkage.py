@@ -407,15 +407,17 @@ def check_parts(linkage: Linkage, failed: Mapping[str, str] | None) -> Iterator[
 
     `failed` has what does not load, None if nobody could try.
     """
-    expected = "there, and loads"
+    expected, bad = "there, and loads", 0
     for part in linkage.parts:
+        where = f"{part.user.name} opens it"
         if part.path is None:
-            yield wrong("opened by name", expected, f"no {part.name}", f"{part.user.name} opens it")
+            bad += 1
+            yield wrong("opened by name", expected, f"no {part.name}", where)
         elif part.name == _LAZY_NVRTC and not _facts_of(linkage, part.path).link.lazy:
+            bad += 1
             detail = f"it has no {_LAZY_FUNCTION}, which PyTorch looks for in it"
-            yield wrong("opened by name", expected, part.path.name, f"{part.user.name} opens it", detail)
+            yield wrong("opened by name", expected, part.path.name, where, detail)
     users = {str(part.path): f"{part.user.name} opens it" for part in linkage.parts}
-    bad = 0
     for path, error in sorted((failed or {}).items()):
         name, where = Path(path).name, users.get(path, path)
         if any(driver in error for driver in _DRIVER):
@@ -427,7 +429,7 @@ def check_parts(linkage: Linkage, failed: Mapping[str, str] | None) -> Iterator[
     names = sorted({part.path.name for part in linkage.parts if part.path})
     if failed is None:
         yield note("opened by name", expected, names, detail="nobody could try to load it")
-    elif names and not bad and all(part.path for part in linkage.parts):
+    elif names and not bad:
         yield ok("opened by name", expected, names, f"{len(linkage.opened)} libraries load")
 
 
