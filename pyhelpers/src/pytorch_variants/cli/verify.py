@@ -80,6 +80,13 @@ def write(report: Report, directory: Path) -> None:
     show_default=True,
     help="What becomes of GPU code that is not as the name says: error, note, ignore.",
 )
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    default=90.0,
+    show_default=True,
+    help="Seconds that one import may take in the environment's Python, before it counts as hanging.",
+)
 @click.option("--runtime", is_flag=True, help="Compute on this machine's GPU, instead of reading the files.")
 @as_json
 @click.option("--junit", type=PATH, help="Also write the report as JUnit XML.")
@@ -90,6 +97,7 @@ def verify(
     origin: str,
     allow: str,
     strictness: str,
+    patience: float,
     runtime: bool,
     json: bool,
     junit: Path | None,
@@ -108,7 +116,7 @@ def verify(
     if runtime:
         report = verify_runtime(environment, wanted, made)
     else:
-        report = verify_files(environment, wanted, made, policy)
+        report = verify_files(environment, wanted, made, policy, patience)
     if junit:
         junit.write_text(to_junit(report), encoding="utf-8")
     if output:

@@ -63,7 +63,8 @@ class Distribution:
         }
         listed = _read(self.directory / "top_level.txt", _MOST_HEADERS).split() if self.rows is None else []
         found = {*names, *listed} - {"..", "__pycache__", self.directory.name}
-        return frozenset(found or {self.name.replace("-", "_")})
+        # An editable installation lists a .pth file alone.
+        return frozenset(found | {self.name.replace("-", "_")})
 
 
 def _read(path: Path, most: int) -> str:
@@ -139,6 +140,16 @@ class Distributions:
     @cached_property
     def _owners_by_name(self) -> dict[str, Distribution]:
         return {name: found for found in self.all for name in found.top_level}
+
+    def listed(self, path: Path) -> Distribution | None:
+        """The distribution whose RECORD has a file; without a RECORD, whose package it is in."""
+        found = self.owner(path)
+        if found and found.rows is not None and found is not self._owners.get(self._name(path)):
+            return None
+        return found
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.site).as_posix()
 
     def owner(self, path: Path) -> Distribution | None:
         """Whose a file below site-packages is: by RECORD, else by the name of its package."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -66,10 +66,16 @@ class Environment:
 
 
 _WHERE = """
-import importlib.util, os, sys
-spec = importlib.util.find_spec("torch")
-places = list(spec.submodule_search_locations or ()) if spec else []
-os.write(int(sys.argv[1]), "\\0".join(places).encode())
+import importlib.util, json, os, sys
+places = {}
+for name in json.loads(sys.argv[2]):
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:
+        spec = None
+    found = (list(spec.submodule_search_locations or ()) or [spec.origin]) if spec else []
+    places[name] = [place for place in found if place]
+os.write(int(sys.argv[1]), json.dumps(places).encode())
 """
 
 
@@ -90,12 +96,12 @@ def find_interpreter(root: Path) -> Interpreter:
     raise UserError(f"{root}: no bin/python in it; name an environment, as in result")
 
 
-def _ask_where(python: Interpreter) -> list[Path]:
-    """Where a Python would import torch from, which it does not do here."""
+def ask_where(python: Interpreter, names: Sequence[str]) -> dict[str, list[Path]]:
+    """Where a Python would import packages from, which it does not do here."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as answer:
         try:
-            command = [str(python.path), "-s", "-B", "-c", _WHERE, str(writing)]
+            command = [str(python.path), "-s", "-B", "-c", _WHERE, str(writing), json.dumps(names)]
             subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -107,12 +113,15 @@ def _ask_where(python: Interpreter) -> list[Path]:
                 timeout=_GRACE * 10,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return []
+            return {}
         finally:
             os.close(writing)
         os.set_blocking(reading, False)
         said = answer.read() or b""
-    return [Path(os.fsdecode(place)) for place in said.split(b"\0") if place]
+    try:
+        return {name: [Path(place) for place in places] for name, places in json.loads(said).items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def find_environment(root: Path) -> Environment:
@@ -126,7 +135,7 @@ def find_environment(root: Path) -> Environment:
     torches = tuple(sorted(places))
     if not torches and os.path.lexists(root / "bin"):
         # One that takes torch from elsewhere: the system's packages, a .pth file.
-        torches = tuple(_ask_where(find_interpreter(root)))
+        torches = tuple(ask_where(find_interpreter(root), ["torch"]).get("torch", ()))
     if not torches:
         raise UserError(
             f"{root}: no torch package below lib/python3*/site-packages; name the environment, as in result"
@@ -159,8 +168,11 @@ def _problem(path: str, name: str) -> str | None:
         try:
             if not S_ISREG(os.fstat(descriptor).st_mode):
                 return "neither a file nor a directory"
-            if os.read(descriptor, 4) == b"\x7fELF":
+            start = os.read(descriptor, 512)
+            if start[:4] == b"\x7fELF":
                 return None
+            if b"GNU ld script" in start:
+                return ""
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -346,7 +358,7 @@ def converse(
     if messages and messages[-1].get("done"):
         return Conversation(tuple(messages[:-1]))
     if silent:
-        end = f"no answer for {patience:g} s"
+        end = f"no answer for {patience:g} s; if it only takes long, let it with --patience"
     elif code is None:
         end = "it closed the descriptor for its answers"
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_variants.binary.elf import (
     DT_RUNPATH,
+    DT_STRTAB,
     PT_LOAD,
     SHT_DYNSYM,
     SHT_PROGBITS,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _DRIVER = frozenset({"libcuda.so.1", "libnvidia-ml.so.1", "libnvcuvid.so.1"})
 # Each says which release of CUDA it belongs to; their names have the major number alone.
 _CUDA = ("libcudart.", "libnvrtc.so", "libnvJitLink.so")
+_LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")
 _TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
 # What dlopen is given stands as a text of its own among a library's constants.
 _TEXT = re.compile(rb"(?:^|\0)(lib[A-Za-z0-9_.+-]{1,80}\.so(?:\.[0-9]{1,9}){0,4})\0")
@@ -40,7 +42,11 @@ _PARTS = re.compile(r"lib(torch|c10|caffe2|cudnn|nvrtc)([._-]|$)")
 # PyTorch opens it for torch.compile, fusers and complex kernels. GCC makes immediate operands of the name
 # (ATen/cuda/detail/LazyNVRTC.cpp, CUDAHooks.cpp), so that it stands nowhere as a text.
 _LAZY_NVRTC = "libcaffe2_nvrtc.so"
-_LAZY_USER = "libtorch_cuda.so"
+_LAZY_USER, _LAZY_FUNCTION = "libtorch_cuda.so", "load_nvrtc"
+_SMALL = 1 << 20
+_PT_INTERP, _ET_REL, _DT_STRSZ = 3, 1, 10
+_MOST_STRINGS = 1 << 26
+_GLIBC = re.compile(rb"\0GLIBC_([0-9]+\.[0-9]+(?:\.[0-9]+)?)(?=\0)")
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,19 @@ class LinkFacts:
     """What a library says to the loader, and which libraries it opens by name.
 
     `needed` is DT_NEEDED, `runpath` DT_RUNPATH or DT_RPATH with $ORIGIN as it stands; `inherited` if it is
-    the latter, which what is needed searches too.
+    the latter, which what is needed searches too. `program` if it is to be started, `object` if a linker has
+    not seen it, `lazy` if it has the function that PyTorch looks for in _LAZY_NVRTC. `glibc` is the latest
+    release of glibc that it asks for, as in (2, 34).
     """
 
     needed: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()
     inherited: bool = False
     opens: tuple[str, ...] = ()
+    program: bool = False
+    object: bool = False
+    lazy: bool = False
+    glibc: tuple[int, ...] = ()
 
 
 def _texts(data: memoryview, start: int, end: int) -> Iterator[str]:
@@ -88,7 +100,30 @@ def read_link(elf: Elf) -> LinkFacts:
     """Read a library's dynamic section and the names of libraries among its constants. Raises ElfError."""
     own = {tag for tag, _ in elf.dynamic}
     opens = tuple(sorted(set(_opens(elf))))
-    return LinkFacts(elf.needed, elf.runpath, bool(elf.runpath) and DT_RUNPATH not in own, opens)
+    return LinkFacts(
+        needed=elf.needed,
+        runpath=elf.runpath,
+        inherited=bool(elf.runpath) and DT_RUNPATH not in own,
+        opens=opens,
+        program=any(segment.type == _PT_INTERP for segment in elf.segments),
+        object=int.from_bytes(elf.data[16:18], "little") == _ET_REL,
+        lazy=len(elf.data) < _SMALL
+        and any(s.section and s.name.endswith(_LAZY_FUNCTION) for s in elf.symbols(SHT_DYNSYM)),
+        glibc=_glibc(elf),
+    )
+
+
+def _glibc(elf: Elf) -> tuple[int, ...]:
+    """The latest of the versions of glibc's symbols that a library asks for, by their names."""
+    names = next((value for tag, value in elf.dynamic if tag == DT_STRTAB), None)
+    size = next((value for tag, value in elf.dynamic if tag == _DT_STRSZ), 0)
+    if names is None:
+        return ()
+    start = elf.offset_of(names)
+    block = bytes(elf.data[start : start + min(size, _MOST_STRINGS)])
+    # Versions stand at the end of the table, behind the names of symbols.
+    found = [tuple(map(int, match[1].split(b"."))) for match in _GLIBC.finditer(block)]
+    return max(found, default=())
 
 
 @dataclass(frozen=True)
@@ -131,15 +166,18 @@ class Linkage:
 
     @property
     def cuda(self) -> tuple[str, ...]:
-        """The files of CUDA's runtime libraries that torch's libraries need, or that what they need does."""
-        own = (*self.torch, *self.needed)
+        """The files of CUDA's runtime libraries that something needs; see optional() for what is left out."""
+        own = [*self.torch, *self.needed]
+        for items in self.companions.values():
+            wanted = releases(items)
+            own += [item for item in items if all(len(wanted[_stem(name)]) == 1 for name in item.found)]
         files = {path for item in own for path in item.found.values() if path.name.startswith(_CUDA)}
         return tuple(sorted({os.path.realpath(path) for path in files}))
 
     @property
     def opened(self) -> tuple[str, ...]:
         """The files that have to load: torch's own libraries, and parts that are opened by name."""
-        own = {str(item.path) for item in self.torch if ".so" in item.path.name}
+        own = {str(item.path) for item in self.torch if loadable(item.facts)}
         return tuple(sorted(own | {str(part.path) for part in self.parts if part.path}))
 
     @property
@@ -172,7 +210,8 @@ def resolve(
     ]
     found, unknown = {}, []
     for name in facts.link.needed:
-        places = (Path(directory) / name for directory in (*directories, *inherited))
+        # A name with a slash is a path, which this gives as it is.
+        places = (Path(directory) / name for directory in (*directories, *inherited, *("/" * ("/" in name))))
         place = next((place for place in places if place.is_file()), (known or {}).get(name))
         if place:
             found[name] = real_place(place)
@@ -277,6 +316,21 @@ def _stem(name: str) -> str:
     return name.partition(".so")[0]
 
 
+def releases(items: Iterable[Linked]) -> dict[str, set[str]]:
+    """By name without version, what the libraries of one package need."""
+    wanted: dict[str, set[str]] = {}
+    for item in items:
+        for name in item.facts.link.needed:
+            wanted.setdefault(_stem(name), set()).add(name)
+    return wanted
+
+
+def loadable(facts: "LibraryFacts") -> bool:
+    """Whether a file is a library to load: no program, object, or file of debugging symbols."""
+    link = facts.link
+    return bool(_LIBRARY.search(facts.path.name)) and not (link.program or link.object or facts.error)
+
+
 def torch_stems(linkage: Linkage) -> frozenset[str]:
     """The names, without versions, of what torch's own libraries need."""
     own = [item.facts for item in (*linkage.torch, *linkage.needed)]
@@ -290,10 +344,7 @@ def optional(items: Sequence[Linked], missing: Collection[str], theirs: Collecti
     CUDA's) and open the one that fits. `theirs` are the stems of names that torch's own libraries need:
     only where another library of the package is for another release may one of these be missing.
     """
-    wanted: dict[str, set[str]] = {}
-    for item in items:
-        for name in item.facts.link.needed:
-            wanted.setdefault(_stem(name), set()).add(name)
+    wanted = releases(items)
     without = set()
     for item in items:
         lacking = [name for name in item.unknown if name in missing]
@@ -329,17 +380,44 @@ def check_linkage(
             yield ok("linkage", expected, f"{total} of {total}", where)
 
 
+def _facts_of(linkage: Linkage, path: Path) -> "LibraryFacts":
+    return next(item.facts for item in linkage.all if item.path == path)
+
+
+def check_glibc(linkage: Linkage, found: str | None) -> Iterator[Finding]:
+    """The environment's glibc is as late as torch's libraries ask for; `found` is as in "2.36"."""
+    if not found or not re.fullmatch(r"[0-9.]+", found):
+        return
+    have = tuple(map(int, found.split(".")))
+    for item in linkage.torch:
+        if item.facts.link.glibc > have:
+            wanted = ".".join(map(str, item.facts.link.glibc))
+            yield wrong("glibc", f"at least {wanted}", found, item.facts.name)
+
+
+def check_programs(libraries: Iterable["LibraryFacts"]) -> Iterator[Finding]:
+    """Programs of torch's may be started."""
+    for facts in libraries:
+        if facts.role == "torch" and facts.link.program and not os.access(facts.path, os.X_OK):
+            yield wrong("files", "may be started", (), facts.name, "nobody may execute it")
+
+
 def check_parts(linkage: Linkage, failed: Mapping[str, str] | None) -> Iterator[Finding]:
     """What is opened by name is there, and it loads, as torch's own libraries do.
 
     `failed` has what does not load, None if nobody could try.
     """
-    expected = "there, and loads"
+    expected, bad = "there, and loads", 0
     for part in linkage.parts:
+        where = f"{part.user.name} opens it"
         if part.path is None:
-            yield wrong("opened by name", expected, f"no {part.name}", f"{part.user.name} opens it")
+            bad += 1
+            yield wrong("opened by name", expected, f"no {part.name}", where)
+        elif part.name == _LAZY_NVRTC and not _facts_of(linkage, part.path).link.lazy:
+            bad += 1
+            detail = f"it has no {_LAZY_FUNCTION}, which PyTorch looks for in it"
+            yield wrong("opened by name", expected, part.path.name, where, detail)
     users = {str(part.path): f"{part.user.name} opens it" for part in linkage.parts}
-    bad = 0
     for path, error in sorted((failed or {}).items()):
         name, where = Path(path).name, users.get(path, path)
         if any(driver in error for driver in _DRIVER):
@@ -351,7 +429,7 @@ def check_parts(linkage: Linkage, failed: Mapping[str, str] | None) -> Iterator[
     names = sorted({part.path.name for part in linkage.parts if part.path})
     if failed is None:
         yield note("opened by name", expected, names, detail="nobody could try to load it")
-    elif names and not bad and all(part.path for part in linkage.parts):
+    elif names and not bad:
         yield ok("opened by name", expected, names, f"{len(linkage.opened)} libraries load")
 
 
@@ -369,6 +447,22 @@ def check_one_torch(
     everywhere = {os.path.realpath(path) for path in inside | needed | set(loaded)}
     strange = sorted(path for path in everywhere - own if Path(path).name in names)
     yield expect("torch packages", str(torch), (str(torch), *others, *strange))
+
+
+def check_loaded(linkage: Linkage, loaded: Collection[str]) -> Iterator[Finding]:
+    """What torch's own extension module needs of torch is what was loaded: it is these files that run."""
+    own = {item.path: item for item in linkage.torch}
+    waiting = [item for item in linkage.torch if item.path.name.startswith("_C.")]
+    wanted: dict[Path, None] = {}
+    while waiting:
+        item = waiting.pop()
+        if item.path not in wanted:
+            wanted[item.path] = None
+            waiting += [own[path] for path in item.found.values() if path in own]
+    real = {os.path.realpath(path) for path in loaded}
+    names = sorted(path.name for path in wanted)
+    there = sorted(path.name for path in wanted if os.path.realpath(path) in real)
+    yield expect("libraries loaded", names, there)
 
 
 def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Finding]:

@@ -35,6 +35,7 @@ from pytorch_variants.verify.distributions import (
 from pytorch_variants.verify.environment import (
     Environment,
     Tree,
+    ask_where,
     converse,
     find_environment,
     read_tree,
@@ -46,9 +47,13 @@ from pytorch_variants.verify.linkage import (
     Linkage,
     check_companions,
     check_cuda,
+    check_glibc,
     check_linkage,
+    check_loaded,
     check_one_torch,
     check_parts,
+    check_programs,
+    loadable,
     needs_torch,
     optional,
     read_link,
@@ -62,6 +67,7 @@ __all__ = ["check_files", "read_libraries", "read_library", "verify"]
 
 # Seconds without an answer after which the environment's Python is ended. A step of it is one import.
 PATIENCE = 90.0
+_CPUS = ("x86_64", "aarch64")
 
 
 def _facts(candidate: Candidate) -> LibraryFacts:
@@ -133,11 +139,17 @@ class _Files:
     """All that was read of an environment's files."""
 
     environment: Environment
-    distributions: Distributions
+    owners: "_Owners"
     libraries: tuple[LibraryFacts, ...]
     linkage: Linkage
     problems: tuple[tuple[str, str], ...]
     whole: tuple[Wholeness, ...]
+    elsewhere: Mapping[str, Path]
+
+    @property
+    def distributions(self) -> Distributions:
+        """The metadata in its site-packages."""
+        return self.owners.distributions
 
     @property
     def torch(self) -> Distribution | None:
@@ -174,7 +186,8 @@ class _Owners:
             return "torch"
         if owner and owner.name in self.built:
             return "companion"
-        return "nvidia" if (owner and owner.nvidia) or package == "nvidia" else "other"
+        listed = self.distributions.listed(path)
+        return "nvidia" if listed and listed.nvidia else "other"
 
     def candidate(self, path: Path) -> Candidate:
         """A file that was found below site-packages, by the path that it was found by."""
@@ -191,9 +204,27 @@ class _Owners:
         return Candidate(path, str(path), "nvidia" if is_bundled(path) else "needed", path.name)
 
 
-def _read_all(owners: _Owners, tree: Tree, pool: ProcessPoolExecutor) -> tuple[list[LibraryFacts], Linkage]:
+def _elsewhere(owners: _Owners) -> dict[str, Path]:
+    """Where packages built on torch are that do not lie in site-packages, as when they are worked on."""
+    site = owners.environment.packages
+    names = [name.replace("-", "_") for name in sorted(owners.built)]
+    names = [name for name in names if not (site / name).exists() and not (site / f"{name}.py").exists()]
+    if not names:
+        return {}
+    places = ask_where(owners.environment.python, names)
+    return {name: found[0] for name, found in places.items() if found and found[0].is_dir()}
+
+
+def _read_all(
+    owners: _Owners, tree: Tree, elsewhere: Mapping[str, Path], pool: ProcessPoolExecutor
+) -> tuple[list[LibraryFacts], Linkage]:
     """Read what is torch's or built on it, and then what that needs."""
     candidates = [owners.candidate(path) for path in tree.elf]
+    for name, place in elsewhere.items():
+        candidates += [
+            Candidate(real_place(path), f"{name}/{path.relative_to(place)}", "companion", name)
+            for path in read_tree(place).elf
+        ]
     libraries = list(read_libraries(candidates, pool))
     linked = {facts.package for facts in libraries if facts.role == "other" and needs_torch(facts.link)}
     again = [c for c in candidates if c.role == "other" and c.package in linked]
@@ -206,7 +237,12 @@ def _read_all(owners: _Owners, tree: Tree, pool: ProcessPoolExecutor) -> tuple[l
             [read[path]] = read_libraries([owners.needed(path)], pool)
         return read[path]
 
-    own = [facts for facts in libraries if facts.role in ("torch", "companion")]
+    # What no linker has seen is never loaded, unless it is for a GPU.
+    own = [
+        facts
+        for facts in libraries
+        if facts.role in ("torch", "companion") and not (facts.link.object and facts.machine in _CPUS)
+    ]
     linkage = read_linkage(own, one)
     return list(dict.fromkeys(item.facts for item in linkage.all)), linkage
 
@@ -233,8 +269,9 @@ def _read_files(environment: Environment) -> _Files:
     distributions = read_distributions(environment.packages)
     owners = _Owners(environment, distributions, distributions.built_on("torch", _markers(environment)))
     tree = read_tree(environment.packages)
+    elsewhere = _elsewhere(owners)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        libraries, linkage = _read_all(owners, tree, pool)
+        libraries, linkage = _read_all(owners, tree, elsewhere, pool)
     packages = {"torch", *linkage.companions}
     site = environment.packages
     problems = [
@@ -244,12 +281,13 @@ def _read_files(environment: Environment) -> _Files:
     ]
     problems += [(facts.name, facts.error) for facts in libraries if facts.error]
     whole = _read_wholeness(owners, tree, libraries)
-    return _Files(environment, distributions, tuple(libraries), linkage, tuple(problems), tuple(whole))
+    return _Files(environment, owners, tuple(libraries), linkage, tuple(problems), tuple(whole), elsewhere)
 
 
 def _check_readable(files: _Files) -> Iterator[Finding]:
     for name, problem in files.problems:
         yield wrong("files", "readable", (), name, problem)
+    yield from check_programs(files.libraries)
     if not files.problems:
         yield ok("files", "readable", f"{len(files.libraries)} ELF files")
     nvidia = sorted({facts.package for facts in files.libraries if facts.role == "nvidia"})
@@ -275,17 +313,17 @@ def check_files(environment: Environment, variant: Variant, origin: Origin) -> I
     yield from _check_code(_read_files(environment), variant, origin)
 
 
-def _ask(
-    environment: Environment, linkage: Linkage, patience: float
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _ask(files: _Files, patience: float) -> tuple[dict[str, Any], dict[str, str]]:
     """What the environment's Python says, and what importing each companion came to that did not end well.
 
     A package that ends the process is left out of the next attempt.
     """
+    environment, linkage = files.environment, files.linkage
+    site = environment.packages
     modules = {
-        package: str(environment.packages / package)
+        package: str(files.elsewhere.get(package, site / package))
         for package in linkage.companions
-        if (environment.packages / package).is_dir() or (environment.packages / f"{package}.py").is_file()
+        if package in files.elsewhere or (site / package).is_dir() or (site / f"{package}.py").is_file()
     }
     question: dict[str, Any] = {
         "torch": str(environment.torch),
@@ -293,7 +331,9 @@ def _ask(
         "cuda": linkage.cuda,
         "opened": linkage.opened,
         "modules": modules,
-        "libraries": [str(item.path) for items in linkage.companions.values() for item in items],
+        "libraries": [
+            str(item.path) for items in linkage.companions.values() for item in items if loadable(item.facts)
+        ],
     }
     facts: dict[str, Any] = {}
     imported: dict[str, str] = {}
@@ -307,7 +347,7 @@ def _ask(
         if not said.end:
             return facts, imported
         if "opened" not in facts or not left:
-            return {**facts, "end": said.end}, imported
+            return {**facts, "end": said.end, "trying": said.facts.get("trying", "")}, imported
         imported[left[0]] = said.end
         question["modules"] = {name: modules[name] for name in left[1:]}
 
@@ -360,7 +400,7 @@ def _check_companions(
 
 def _check_imports(files: _Files, variant: Variant, origin: Origin, patience: float) -> Iterator[Finding]:
     environment, linkage = files.environment, files.linkage
-    facts, imported = _ask(environment, linkage, patience)
+    facts, imported = _ask(files, patience)
     end = facts.get("end", "")
     yield from check_import(variant, origin, facts, environment.torch, files.torch)
     missing = facts.get("missing")
@@ -370,9 +410,36 @@ def _check_imports(files: _Files, variant: Variant, origin: Origin, patience: fl
     others += [str(found.directory) for found in files.distributions.named("torch")[1:]]
     loaded = facts.get("loaded_at_last") or facts.get("loaded") or []
     yield from check_one_torch(environment.torch, others, linkage, loaded)
+    if facts.get("loaded") and not facts.get("error"):
+        yield from check_loaded(linkage, facts["loaded"])
+    strangers = check_gpu(_strangers(files, loaded), variant, origin, {})
+    yield from (row for row in strangers if row.check != "CUDA build")
     yield from check_cuda(facts.get("cuda_libraries") or {}, facts.get("cuda") or variant.cuda)
+    yield from check_glibc(linkage, facts.get("glibc"))
     if end:
-        yield wrong("environment's Python", "answers to the end", (), detail=end)
+        yield wrong("environment's Python", "answers to the end", (), facts.get("trying", ""), end)
+
+
+def _strangers(files: _Files, loaded: Iterable[str]) -> list[LibraryFacts]:
+    """What was loaded, has GPU code and was not looked at: preloaded, or opened by a path."""
+    known = {os.path.realpath(facts.path) for facts in files.libraries}
+    site = files.owners.site
+    found = []
+    for text in loaded:
+        path = real_place(Path(text))
+        owner = (
+            files.distributions.listed(files.environment.packages / path.relative_to(site))
+            if (path.is_relative_to(site))
+            else None
+        )
+        if os.path.realpath(path) in known or owner:
+            continue
+        candidate = files.owners.needed(path)
+        if candidate.role != "nvidia":
+            facts = read_library(candidate)
+            if facts.gpu.containers:
+                found.append(facts)
+    return found
 
 
 def verify(

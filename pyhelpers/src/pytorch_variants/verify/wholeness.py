@@ -14,7 +14,7 @@ from pytorch_variants.findings import Finding, Origin, note, ok, wrong
 from pytorch_variants.verify.distributions import Distribution, Row
 from pytorch_variants.verify.environment import Tree
 
-# What Python runs or the loader maps. Anything else of a package may be left out of an image, or edited.
+# What Python runs. Of packages other than torch, what is neither this nor a library may be left out.
 _PYTHON = (".py", ".pth")
 _FIRST = 5
 
@@ -84,7 +84,8 @@ def _look(site: Path, distribution: Distribution, elf: Collection[Path], hash_al
         path = site / row.path
         library = _is_library(row, elf, path)
         code = library or row.path.endswith(_PYTHON)
-        kind = tally.code if code else tally.rest
+        # torch compiles extensions, starts programs, reads tables: whatever is gone, something fails.
+        kind = tally.code if code or distribution.name == "torch" else tally.rest
         try:
             # A stat for each of ten thousand files; os.stat is half of the time of Path.stat.
             status = os.stat(path)  # noqa: PTH116

@@ -63,11 +63,17 @@ def _cuda_versions(paths: list[str]) -> dict[str, str]:
     return versions
 
 
+def _load(path: str) -> str | None:
+    # Its constructors could end the process.
+    say(trying=path)
+    return _error(ctypes.CDLL, path)
+
+
 def _load_all(paths: list[str]) -> dict[str, str]:
     """Load libraries that may need each other; those that cannot be, with the reason."""
     failed = dict.fromkeys(paths, "")
     while True:
-        results = {path: _error(ctypes.CDLL, path) for path in failed}
+        results = {path: _load(path) for path in failed}
         still = {path: error for path, error in results.items() if error}
         if len(still) in (0, len(failed)):
             return still
@@ -129,7 +135,8 @@ def _torch(directory: str) -> dict[str, Any]:
 def main() -> None:
     """Answer."""
     asked: dict[str, Any] = question()
-    say(python=".".join(platform.python_version_tuple()[:2]))
+    glibc = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
+    say(python=".".join(platform.python_version_tuple()[:2]), glibc=glibc)
     answer: dict[str, Any] = {}
 
     def look(directory: str) -> None:
@@ -141,6 +148,7 @@ def main() -> None:
     say(cuda_libraries=_cuda_versions(asked["cuda"]))
     say(opened=_load_all(asked["opened"]))
     for name, directory in asked["modules"].items() if not error else ():
+        say(trying=name)
         failed = _error(importlib.import_module, name)
         say(module=name, failed=failed, elsewhere=[] if failed else _elsewhere(directory, name))
     say(libraries=_load_all(asked["libraries"]) if not error else {}, loaded_at_last=_loaded())
