@@ -22,6 +22,7 @@ from .base import CASES, Case, link_tree
 
 MODULES = (wrong_files, wrong_mixtures, wrong_gpu, wrong_hidden, wrong_cpu, wrong_python, honest)
 LIMIT = 180
+MEMORY = 16 << 30
 NAMES = {0: "passes", 1: "wrong", 2: "nothing"}
 
 
@@ -62,7 +63,12 @@ def verify(case: Case, command: list[str], env: Path) -> Outcome:
     started = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            call, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, cwd=env.parent
+            ["prlimit", f"--as={MEMORY}", *call],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            cwd=env.parent,
         )
         try:
             code = process.wait(LIMIT)

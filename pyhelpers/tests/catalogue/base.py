@@ -69,7 +69,7 @@ def case(
 ) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
     """Register a case. The function's name is the case's, its base's claims are too if none are given.
 
-    `row` is what a wrong row should mention, `nothing` allows exit code 2, `debatable` says that one may differ.
+    `row` is what a wrong row should mention, `nothing` allows exit code 2; `debatable`: one may differ.
     """
 
     def register(make: Callable[[Path], None]) -> Callable[[Path], None]:
@@ -108,6 +108,9 @@ def write(path: Path, data: bytes | str, mode: int | None = None) -> Path:
     if mode is None:
         mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o644
     path.unlink(missing_ok=True)
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc") if path.suffix == ".py" else ():
+        # Nix has Python take these without a look at the source.
+        compiled.unlink()
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     path.chmod(mode)
     return path

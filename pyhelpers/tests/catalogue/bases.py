@@ -1,9 +1,10 @@
 """The environments that the cases start from.
 
-cut       a built variant of the embedded set: PyTorch 2.10 (CUDA 12.8), the official wheel cut down to sm_90
-official  the same with the official wheel itself
-sm86, sm89, sm100   the official wheel, cut down by `pytorch-variants retarget`
-cpu       a venv with the official CPU wheel
+cut: a built variant of the embedded set: PyTorch 2.10's official wheel (CUDA 12.8), cut down to sm_90.
+official: the same with the official wheel itself.
+sm86, sm89, sm100: the official wheel, cut down by `pytorch-variants retarget`.
+cpu: a venv with the official CPU wheel.
+release-2.14.1 and so on: a venv with this official release, if --release asks for it.
 """
 
 import argparse
@@ -54,6 +55,9 @@ def main() -> None:
     parser.add_argument(
         "--retarget", default="pytorch-variants retarget", help="the command that cuts wheels"
     )
+    parser.add_argument(
+        "--release", action="append", default=[], help="a release's venv too (5 GB), as 2.14.1"
+    )
     options = parser.parse_args()
     bases = options.directory.resolve()
     (bases / "wheels").mkdir(parents=True, exist_ok=True)
@@ -72,9 +76,29 @@ def main() -> None:
             other_torch(bases / name, bases / "cut", package)
             shutil.rmtree(room)
     if not (bases / "cpu").is_dir():
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", bases / "cpu"], check=True)
-        command = [sys.executable, "-m", "pip", "--python", bases / "cpu/bin/python", "install", "-q"]
-        subprocess.run([*command, "torch==2.13.0+cpu", "numpy"], check=True)
+        venv(bases / "cpu", "torch==2.13.0+cpu")
+    for version in options.release:
+        if not (bases / f"release-{version}").is_dir():
+            venv(bases / f"release-{version}", f"torch=={version}")
+    for base in bases.glob("*/bin/python"):
+        # Else each case would compile torch's Python anew.
+        subprocess.run([base, "-c", "import torch, torch._dynamo"], check=True)
+
+
+def venv(target: Path, *requirements: str) -> None:
+    """A venv with packages from pip."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", target], check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(target / "bin/python"),
+        "install",
+        "-q",
+        "--no-cache-dir",
+    ]
+    subprocess.run([*command, *requirements, "numpy"], check=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Libraries compiled for a case: C by gcc, GPU code by nvcc, put together by hand so that every byte can be chosen."""
+"""Libraries compiled for a case: C by gcc, GPU code by nvcc, put together with every byte chosen."""
 
 import functools
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,9 @@ KERNEL = "__global__ void kernel(float *x) { x[threadIdx.x] *= 2; }\n"
 
 def tool(name: str) -> str:
     """One of NVIDIA's programs, from a package of this or the underlying Python."""
-    import nvidia
-
-    for place in nvidia.__path__:
-        if (Path(place) / "cu13/bin" / name).is_file():
-            return str(Path(place) / "cu13/bin" / name)
+    for place in map(Path, sys.path):
+        if (place / "nvidia/cu13/bin" / name).is_file():
+            return str(place / "nvidia/cu13/bin" / name)
     raise FileNotFoundError(f"{name}: pip install nvidia-cuda-nvcc")
 
 
@@ -56,7 +55,7 @@ def library(
         for name, data in (embed or {}).items():
             (Path(room) / name).write_bytes(data)
         output = Path(room) / "out.so"
-        command = ["gcc", "-O2", "-fPIC", "-shared", "source.c", *flags, "-o", output]
+        command = ["gcc", "-O2", "-fPIC", "-shared", "source.c", *flags, "-o", str(output)]
         subprocess.run(command, check=True, cwd=room, capture_output=True)
         return write(target, output.read_bytes(), 0o755)
 
@@ -83,8 +82,8 @@ static struct {{ int magic, version; const void *data; void *more; }} wrapper
     __attribute__((section("{wrapper}"), used, aligned(8))) = {{0x466243b1, 1, fatbinary, 0}};
 extern void **__cudaRegisterFatBinary(void *);
 extern void __cudaRegisterFatBinaryEnd(void **);
-extern void __cudaRegisterFunction(void **, const char *, char *, const char *, int, void *, void *, void *, void *,
-                                   int *);
+extern void __cudaRegisterFunction(void **, const char *, char *, const char *, int, void *, void *, void *,
+                                   void *, int *);
 void stub(void) {{ }}
 static void __attribute__((constructor)) start(void) {{
     void **handle = __cudaRegisterFatBinary(&wrapper);
@@ -103,8 +102,8 @@ def companion(env: Path, name: str = "my_ops", init: str = "") -> Path:
     """A package that needs torch; by default it loads every library beside it. Returns its directory."""
     home = site(env) / name
     text = init or (
-        "import pathlib\nimport torch\n"
-        "for path in sorted(pathlib.Path(__file__).parent.glob('*.so')):\n    torch.ops.load_library(str(path))\n"
+        "import pathlib\nimport torch\n\nfor path in sorted(pathlib.Path(__file__).parent.glob('*.so')):\n"
+        "    torch.ops.load_library(str(path))\n"
     )
     write(home / "__init__.py", text)
     info = site(env) / f"{name}-1.0.dist-info"

@@ -159,7 +159,7 @@ def offset_of(data: bytes | bytearray, address: int) -> int:
 
 def dynamic(data: bytes | bytearray) -> dict[int, tuple[int, int]]:
     """The dynamic section: by tag, where the entry lies and its value."""
-    found = {}
+    found: dict[int, tuple[int, int]] = {}
     for _, kind, _, offset, _, size in segments(data):
         if kind == 2:
             for at in range(offset, offset + size, 16):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .base import OFFICIAL_210, WHEEL, case, install, lib, own, record, site, tell, write
+from .base import CUT, OFFICIAL_210, WHEEL, case, install, lib, own, record, site, tell, write
 from .build import companion, fatbin, gpu_library, library, linked, plain_library
 from .wrong_mixtures import wrap
 
@@ -74,8 +74,8 @@ def cpu(env: Path) -> None:
 )
 def magic_by_chance(env: Path) -> None:
     source = """
-const unsigned table[64] __attribute__((aligned(64))) = {0x466243b1, 1, 7, 9, 0xba55ed50, 0x12345678, 0x9abcdef0,
-    0xba55ed50, 0x00100001, 3, 0, 0xffffffff};
+const unsigned table[64] __attribute__((aligned(64))) = {0x466243b1, 1, 7, 9, 0xba55ed50, 0x12345678,
+    0x9abcdef0, 0xba55ed50, 0x00100001, 3, 0, 0xffffffff};
 """
     library(companion(env) / "_C.so", source, linked(env))
 
@@ -143,8 +143,8 @@ void add(float *x, int n) {
 @case("cpuid, xgetbv, rdtsc, endbr64 and prefetches need no set of their own.", honest=True, variant=AVX2)
 def harmless_instructions(env: Path) -> None:
     source = (
-        'void compute(void) { __asm__ volatile("endbr64\\n cpuid\\n xgetbv\\n rdtscp\\n pause\\n prefetcht0 (%rsp)\\n'
-        ' prefetchw (%rsp)\\n nopw 0(%rax,%rax)\\n lfence\\n ud2"); }\n'
+        'void compute(void) { __asm__ volatile("endbr64\\n cpuid\\n xgetbv\\n rdtscp\\n pause\\n'
+        ' prefetcht0 (%rsp)\\n prefetchw (%rsp)\\n nopw 0(%rax,%rax)\\n lfence\\n ud2"); }\n'
     )
     library(companion(env) / "_C.so", source, ["-fcf-protection=full", *linked(env)])
 
@@ -157,7 +157,8 @@ def harmless_instructions(env: Path) -> None:
 )
 def data_in_text(env: Path) -> None:
     source = """
-__asm__(".text\\n.globl compute\\n.type compute,@function\\ncompute: lea table(%rip), %rax\\n mov (%rax), %eax\\n ret\\n"
+__asm__(".text\\n.globl compute\\n.type compute,@function\\ncompute: lea table(%rip), %rax\\n"
+        " mov (%rax), %eax\\n ret\\n"
         ".size compute, .-compute\\n.type table,@object\\ntable: .byte 0x62,0xf1,0x6c,0x48,0x58,0xd9,0xc3\\n"
         ".size table, .-table\\n");
 """
@@ -393,7 +394,7 @@ def companion_says_goodbye(env: Path) -> None:
 
 @case("A companion warns on standard error, in letters beyond ASCII.", honest=True)
 def companion_warns(env: Path) -> None:
-    init = "import sys\nimport warnings\nimport torch\n\nwarnings.warn('deprecated: naïve')\nsys.stderr.write('é\\n')\n"
+    init = "import sys\nimport warnings\nimport torch\n\nwarnings.warn('naïve')\nsys.stderr.write('é\\n')\n"
     plain_library(env, companion(env, init=init))
 
 
@@ -438,3 +439,61 @@ def foreign_elf_files(env: Path) -> None:
 def hard_link(env: Path) -> None:
     path = lib(env, "libgomp.so.1")
     (path.with_name("libgomp-copy.so.1")).hardlink_to(path)
+
+
+# What torch.cuda.get_arch_list() says of the official releases for x86-64 on PyPI.
+RELEASES = {
+    "2.8.0": ("12_8", "sm70-sm75-sm80-sm86-sm90-sm100-sm120"),
+    "2.9.1": ("12_8", "sm70-sm75-sm80-sm86-sm90-sm100-sm120"),
+    "2.11.0": ("13_0", "sm75-sm80-sm86-sm90-sm100-sm120"),
+    "2.12.1": ("13_0", "sm75-sm80-sm86-sm90-sm100-sm120"),
+    "2.13.0": ("13_0", "sm75-sm80-sm86-sm90-sm100-sm120"),
+    "2.14.1": ("13_0", "sm75-sm80-sm86-sm90-sm100-sm120"),
+    "2.15.0": ("13_2", "sm75-sm80-sm86-sm90-sm100-sm120"),
+}
+
+
+def release(version: str, cuda: str, gpus: str) -> None:
+    """An official release's cases."""
+    base = f"release-{version}"
+
+    @case(
+        f"The official PyTorch {version} in a venv.",
+        honest=True,
+        name=f"release_{version}",
+        base=base,
+        variant=f"pytorch-cuda{cuda}-{gpus}-avx2",
+        origin=WHEEL,
+    )
+    def whole(env: Path) -> None:
+        del env
+
+    @case(
+        f"The official PyTorch {version}, cut down to sm_90 where it lies.",
+        honest=True,
+        name=f"release_{version}_cut",
+        base=base,
+        variant=f"pytorch-cuda{cuda}-sm90-avx2",
+        origin=CUT,
+    )
+    def cut_down(env: Path) -> None:
+        for path in lib(env).glob("*.so"):
+            own(path)
+        own(record(env))
+        command = [sys.executable, "-c", "from pytorch_variants.cli import main; main()", "retarget"]
+        subprocess.run([*command, env, "--gpu", "sm90", "--in-place"], check=True, capture_output=True)
+
+    @case(
+        f"The official PyTorch {version}, which has all architectures, claims sm_90.",
+        name=f"release_{version}_claims_sm90",
+        base=base,
+        variant=f"pytorch-cuda{cuda}-sm90-avx2",
+        origin=CUT,
+        row="sm_",
+    )
+    def claims_one(env: Path) -> None:
+        del env
+
+
+for number, (toolkit, architectures) in RELEASES.items():
+    release(number, toolkit, architectures)

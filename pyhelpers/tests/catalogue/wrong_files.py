@@ -227,15 +227,15 @@ def cudnn_adv_is_ops(env: Path) -> None:
     replace(nvidia(env, "libcudnn_adv.so.9"), nvidia(env, "libcudnn_ops.so.9"))
 
 
-@case("METADATA has 8 GiB of zeros at its end: whoever reads it whole runs out of memory.")
+@case("METADATA has 4 GiB of zeros at its end: whoever reads it whole runs out of memory.")
 def metadata_of_gigabytes(env: Path) -> None:
     path = own(record(env).with_name("METADATA"))
-    os.truncate(path, 8 << 30)
+    os.truncate(path, 4 << 30)
 
 
-@case("RECORD has 8 GiB of zeros at its end.", row="RECORD", debatable=True)
+@case("RECORD has 4 GiB of zeros at its end.", row="RECORD", debatable=True)
 def record_of_gigabytes(env: Path) -> None:
-    os.truncate(own(record(env)), 8 << 30)
+    os.truncate(own(record(env)), 4 << 30)
 
 
 @case(

@@ -151,7 +151,7 @@ def unknown_kind(env: Path) -> None:
 
 @case("A library with code for sm_80 is named kernels.bin and loaded by its name.", row=SM80, quick=True)
 def other_file_name(env: Path) -> None:
-    init = "import pathlib\nimport torch\ntorch.ops.load_library(str(pathlib.Path(__file__).parent / 'kernels.bin'))\n"
+    init = "import torch\n\ntorch.ops.load_library(__file__.replace('__init__.py', 'kernels.bin'))\n"
     gpu_library(env, companion(env, init=init) / "kernels.bin", fatbin(SM80))
 
 
@@ -221,7 +221,7 @@ def unpacked_at_import(env: Path) -> None:
 def needed_by_needed(env: Path) -> None:
     home = companion(env)
     outside = env.parent / "opt"
-    deep = gpu_library(env, outside / "libdeep.so", fatbin(SM80))
+    gpu_library(env, outside / "libdeep.so", fatbin(SM80))
     runtime = f"-Wl,-rpath,{nvidia(env, 'libcudart.so.12').parent}:{lib(env)}:{outside}"
     middle = library(
         outside / "libmiddle.so",

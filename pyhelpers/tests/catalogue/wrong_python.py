@@ -1,12 +1,13 @@
 """What Python does as it imports: exits, hangs, lies, or gives something else."""
 
+import py_compile
 import struct
 from pathlib import Path
 
 from .base import append, case, lib, own, rewrite, site, tell, write
 from .build import companion, library, linked, plain_library
 from .elf import dynamic, offset_of, sections
-from .wrong_mixtures import wrap
+from .wrong_mixtures import other, wrap
 
 
 @case("Importing torch ends Python at once, with exit code 0.", row="import")
@@ -72,7 +73,7 @@ sys.modules[__name__] = Anything(__name__)
     "torch computes wrongly: matmul gives zeros. RECORD agrees.", row="comput|import|RECORD", debatable=True
 )
 def torch_matmul_zeros(env: Path) -> None:
-    text = "\nmatmul = mm = lambda a, b: zeros(a.shape[0], b.shape[-1])\nTensor.__matmul__ = Tensor.matmul = matmul\n"
+    text = "\nmatmul = mm = lambda a, b: zeros(a.shape[0], b.shape[-1])\nTensor.__matmul__ = matmul\n"
     tell(env, append(site(env) / "torch/__init__.py", text))
 
 
@@ -169,7 +170,7 @@ def companion_unlinked(env: Path) -> None:
 
 @case("A companion changes torch.cuda.get_arch_list as it is imported.", row="my_ops", debatable=True)
 def companion_patches_torch(env: Path) -> None:
-    init = "import torch\n\ntorch.cuda.get_arch_list = lambda: ['sm_80']\ntorch._C._cuda_getArchFlags = lambda: 'sm_80'\n"
+    init = "import torch\n\ntorch.cuda.get_arch_list = torch._C._cuda_getArchFlags = lambda: 'sm_80'\n"
     plain_library(env, companion(env, init=init))
 
 
@@ -222,7 +223,7 @@ def python_dangles(env: Path) -> None:
 @case("bin/python prints endlessly.", row="import|python|Python", nothing=True)
 def python_prints_endlessly(env: Path) -> None:
     (env / "bin/python").unlink()
-    write(env / "bin/python", "#!/bin/sh\nexec yes\n", 0o755)
+    write(env / "bin/python", "#!/bin/sh\nwhile :; do echo yes; done\n", 0o755)
 
 
 @case(
@@ -315,6 +316,20 @@ def no_dynamic(env: Path) -> None:
     found = next(x for x in sections(bytes(data)) if x.name == ".dynamic")
     data[found.offset : found.offset + found.size] = bytes(found.size)
     tell(env, write(path, bytes(data)))
+
+
+@case(
+    "The compiled torch/__init__.py, which Python takes without a look at the source, imports another torch.",
+    row="import|pyc|other",
+)
+def compiled_init_differs(env: Path) -> None:
+    script = env.parent / "shim.py"
+    front = f"import sys\n\nsys.path.insert(0, {str(other(env))!r})\n"
+    script.write_text(front + "del sys.modules['torch']\nimport torch\n")
+    target = site(env) / "torch/__pycache__/__init__.cpython-311.pyc"
+    target.unlink(missing_ok=True)
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(script), str(target), invalidation_mode=mode)
 
 
 @case("torch/torch_version.py is not Python any more.", row="import|torch_version")
