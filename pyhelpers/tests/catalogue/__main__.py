@@ -102,8 +102,7 @@ def run(case: Case, command: list[str], bases: Path) -> Outcome:
     room = Path(tempfile.mkdtemp(prefix="case-", dir=bases))
     try:
         link_tree(base, room / "env")
-        case.make(room / "env")
-        return verify(case, command, room / "env")
+        return verify(case, command, case.make(room / "env") or room / "env")
     except (Exception, SystemExit):
         return Outcome(
             case, "not made", traceback.format_exc(limit=-2).strip().replace("\n", " / "), False, 0

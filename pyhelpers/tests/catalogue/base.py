@@ -19,6 +19,10 @@ SOURCE = "compiled from source"
 OFFICIAL_210 = "pytorch-sm70-sm75-sm80-sm86-sm90-sm100-sm120-avx2"
 
 
+# Changes the environment, and may say that another directory is to be verified.
+Make = Callable[[Path], Path | None]
+
+
 @dataclass(frozen=True)
 class Case:
     """One environment: what is wrong with it, or why it only seems so."""
@@ -26,7 +30,7 @@ class Case:
     name: str
     honest: bool
     says: str
-    make: Callable[[Path], None]
+    make: Make
     base: str
     variant: str
     origin: str
@@ -66,13 +70,13 @@ def case(
     debatable: bool = False,
     nothing: bool = False,
     name: str = "",
-) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+) -> Callable[[Make], Make]:
     """Register a case. The function's name is the case's, its base's claims are too if none are given.
 
     `row` is what a wrong row should mention, `nothing` allows exit code 2; `debatable`: one may differ.
     """
 
-    def register(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    def register(make: Make) -> Make:
         key = name or make.__name__
         if key in CASES:
             raise ValueError(f"two cases are named {key}")
@@ -188,8 +192,7 @@ def wheel(requirement: str) -> Path:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
         command += [
             "--python-version=3.11",
-            "--platform=manylinux_2_28_x86_64",
-            "--platform=manylinux2014_x86_64",
+            *(f"--platform=manylinux{x}_x86_64" for x in ("_2_28", "_2_27", "_2_18", "_2_17", "2014", "1")),
         ]
         subprocess.run([*command, "-d", kept, requirement], check=True)
     return sorted(kept.glob(pattern))[0]

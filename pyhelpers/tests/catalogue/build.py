@@ -46,16 +46,21 @@ def cubin(code: str) -> bytes:
 
 
 def library(
-    target: Path, source: str, flags: Sequence[str] = (), *, embed: dict[str, bytes] | None = None
+    target: Path,
+    source: str,
+    flags: Sequence[str] = (),
+    *,
+    embed: dict[str, bytes] | None = None,
+    kind: str = "-shared",
 ) -> Path:
-    """Compile C into a library; `embed` are files that it may name in .incbin."""
+    """Compile C into a library, or a program if kind is -pie; `embed` are files for .incbin."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as room:
         (Path(room) / "source.c").write_text(source)
         for name, data in (embed or {}).items():
             (Path(room) / name).write_bytes(data)
         output = Path(room) / "out.so"
-        command = ["gcc", "-O2", "-fPIC", "-shared", "source.c", *flags, "-o", str(output)]
+        command = ["gcc", "-O2", "-fPIC", kind, "source.c", *flags, "-o", str(output)]
         subprocess.run(command, check=True, cwd=room, capture_output=True)
         return write(target, output.read_bytes(), 0o755)
 

