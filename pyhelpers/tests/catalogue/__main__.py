@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import honest, wrong_cpu, wrong_files, wrong_gpu, wrong_hidden, wrong_mixtures, wrong_python
-from .base import CASES, Case, link_tree
+from .base import CASES, Case, copy_base
 
 MODULES = (wrong_files, wrong_mixtures, wrong_gpu, wrong_hidden, wrong_cpu, wrong_python, honest)
 LIMIT = 180
@@ -101,7 +101,7 @@ def run(case: Case, command: list[str], bases: Path) -> Outcome:
         return Outcome(case, "not run", f"no base {case.base}", False, 0)
     room = Path(tempfile.mkdtemp(prefix="case-", dir=bases))
     try:
-        link_tree(base, room / "env")
+        copy_base(base, room / "env")
         return verify(case, command, case.make(room / "env") or room / "env")
     except (Exception, SystemExit):
         return Outcome(

@@ -144,6 +144,25 @@ def link_tree(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-al", source, target], check=True)
 
 
+# No case changes what lies in these: a link will do for most of an environment's files.
+SHARED = ("torch/include", "sympy", "networkx", "numpy", "mpmath")
+
+
+def copy_base(base: Path, env: Path) -> None:
+    """Copy an environment by hard links, so that every file may be replaced and none written to."""
+    shared = {site(base) / name for name in SHARED}
+    for folder, folders, files in os.walk(base):
+        inside = env / Path(folder).relative_to(base)
+        inside.mkdir()
+        for name in list(folders):
+            path = Path(folder, name)
+            if path in shared or path.is_symlink():
+                (inside / name).symlink_to(path if path in shared else path.readlink())
+                folders.remove(name)
+        for name in files:
+            os.link(Path(folder, name), inside / name, follow_symlinks=False)
+
+
 def record(env: Path, name: str = "torch") -> Path:
     """A distribution's RECORD."""
     (found,) = site(env).glob(f"{name}-*.dist-info/RECORD")

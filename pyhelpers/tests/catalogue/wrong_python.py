@@ -141,8 +141,13 @@ def companion_forks_and_fails(env: Path) -> None:
     row="my_ops|symbol|nobody",
 )
 def companion_lazy_symbol(env: Path) -> None:
+    init = (
+        "import ctypes\nimport os\nimport torch\n\n"
+        "opened = ctypes.CDLL(None).dlopen(__file__.replace('__init__.py', '_C.so').encode(), os.RTLD_LAZY)\n"
+        "if not opened:\n    raise ImportError('it does not load')\n"
+    )
     source = "extern int nobody_has_this(void);\nint ops(void) { return nobody_has_this(); }\n"
-    library(companion(env) / "_C.so", source, [*linked(env), "-Wl,-z,lazy"])
+    library(companion(env, init=init) / "_C.so", source, [*linked(env), "-Wl,-z,lazy"])
 
 
 @case("The same in a library of torch that is opened by name.", row="symbol|nobody|libcaffe2")
