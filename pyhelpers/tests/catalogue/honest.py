@@ -24,7 +24,6 @@ def cut(env: Path) -> None:
     honest=True,
     variant="pytorch-bin-sm90",
     origin=WHEEL,
-    quick=True,
 )
 def cut_as_bin(env: Path) -> None:
     del env
@@ -64,7 +63,7 @@ def cut_sm100(env: Path) -> None:
     del env
 
 
-@case("The official CPU wheel.", honest=True, base="cpu", quick=True)
+@case("The official CPU wheel.", honest=True, base="cpu")
 def cpu(env: Path) -> None:
     del env
 
@@ -256,7 +255,7 @@ def environment_is_a_link(env: Path) -> None:
     env.symlink_to(env.parent / "real")
 
 
-@case("torch is a link into another directory, as in Nix' environments.", honest=True, quick=True)
+@case("torch is a link into another directory, as in Nix' environments.", honest=True)
 def torch_is_a_link(env: Path) -> None:
     store = env.parent / "store/lib/python3.11/site-packages"
     store.mkdir(parents=True)
@@ -305,7 +304,7 @@ def name_not_utf8(env: Path) -> None:
     Path(os.fsdecode(os.fsencode(site(env)) + b"/torch/caf\xe9.txt")).write_text("latin-1\n")
 
 
-@case("Left from a removed torchvision: directories with stale __pycache__ alone.", honest=True, quick=True)
+@case("Left from a removed torchvision: directories with stale __pycache__ alone.", honest=True)
 def leftovers(env: Path) -> None:
     for name in ("torchvision", "torchaudio"):
         write(site(env) / name / "__pycache__/gone.cpython-311.pyc", b"\xa7\r\r\n" + bytes(12))
@@ -382,7 +381,7 @@ def stripped(env: Path) -> None:
     subprocess.run(["strip", "--strip-all", path], check=True)
 
 
-@case("A companion prints a greeting as it is imported.", honest=True, quick=True)
+@case("A companion prints a greeting as it is imported.", honest=True)
 def companion_greets(env: Path) -> None:
     plain_library(env, companion(env, init="import torch\n\nprint('Welcome to my_ops!')\n"))
 

@@ -13,7 +13,6 @@ LINALG = "libtorch_cuda_linalg.so"
 @case(
     "No libtorch_cuda_linalg.so, which is opened by name: torch imports, every solver fails.",
     row=LINALG,
-    quick=True,
 )
 def linalg_missing(env: Path) -> None:
     lib(env, LINALG).unlink()
@@ -94,7 +93,7 @@ def cublaslt_missing(env: Path) -> None:
     nvidia(env, "libcublasLt.so.12").unlink()
 
 
-@case("No torch_shm_manager: tensors cannot be shared by file.", row="torch_shm_manager", quick=True)
+@case("No torch_shm_manager: tensors cannot be shared by file.", row="torch_shm_manager")
 def shm_manager_missing(env: Path) -> None:
     (site(env) / "torch/bin/torch_shm_manager").unlink()
 
@@ -142,13 +141,13 @@ def linalg_tail_lost(env: Path) -> None:
     os.truncate(path, path.stat().st_size - 64)
 
 
-@case("libtorch_cuda_linalg.so is empty.", row=LINALG, quick=True)
+@case("libtorch_cuda_linalg.so is empty.", row=LINALG)
 def linalg_empty(env: Path) -> None:
     write(lib(env, LINALG), b"")
     tell(env, lib(env, LINALG))
 
 
-@case("libtorch_cuda_linalg.so is a pointer of Git LFS.", row=LINALG, quick=True)
+@case("libtorch_cuda_linalg.so is a pointer of Git LFS.", row=LINALG)
 def linalg_lfs_pointer(env: Path) -> None:
     text = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 34900161\n"
     write(lib(env, LINALG), text)
@@ -173,7 +172,7 @@ def linalg_loop(env: Path) -> None:
     lib(env, LINALG).symlink_to(LINALG)
 
 
-@case("libtorch_cuda_linalg.so is a link to nothing.", row=LINALG, quick=True)
+@case("libtorch_cuda_linalg.so is a link to nothing.", row=LINALG)
 def linalg_dangling(env: Path) -> None:
     lib(env, LINALG).unlink()
     lib(env, LINALG).symlink_to("/nowhere/" + LINALG)

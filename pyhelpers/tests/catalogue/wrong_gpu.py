@@ -20,7 +20,7 @@ LINALG = "libtorch_cuda_linalg.so"
 CUDA = "libtorch_cuda.so"
 
 
-@case("It is for sm_90, and claims sm_80.", variant="pytorch-sm80-avx512", row="sm_90", quick=True)
+@case("It is for sm_90, and claims sm_80.", variant="pytorch-sm80-avx512", row="sm_90")
 def claims_sm80(env: Path) -> None:
     del env
 
@@ -47,9 +47,7 @@ def cuda_claims_cpu(env: Path) -> None:
     del env
 
 
-@case(
-    "It has no CUDA, and claims sm_90.", base="cpu", variant="pytorch-sm90-avx2", row="CUDA|GPU", quick=True
-)
+@case("It has no CUDA, and claims sm_90.", base="cpu", variant="pytorch-sm90-avx2", row="CUDA|GPU")
 def cpu_claims_cuda(env: Path) -> None:
     del env
 

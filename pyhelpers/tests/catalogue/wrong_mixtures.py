@@ -79,7 +79,7 @@ def python_of_211(env: Path) -> None:
     part("torch==2.11.0", "torch/nn/functional.py", site(env) / "torch/nn/functional.py")
 
 
-@case("libtorch_cuda_linalg.so is the same release's, cut down to another GPU.", row=LINALG, quick=True)
+@case("libtorch_cuda_linalg.so is the same release's, cut down to another GPU.", row=LINALG)
 def linalg_of_sm86(env: Path) -> None:
     tell(env, replace(lib(env, LINALG), lib(bases() / "sm86", LINALG)))
 
@@ -94,7 +94,7 @@ def cuda_of_sm86(env: Path) -> None:
     tell(env, replace(lib(env, "libtorch_cuda.so"), lib(bases() / "sm86", "libtorch_cuda.so")))
 
 
-@case("libcudart.so.12 is CUDA 12.4's, torch was built with 12.8.", row=r"12\.4|cudart", quick=True)
+@case("libcudart.so.12 is CUDA 12.4's, torch was built with 12.8.", row=r"12\.4|cudart")
 def cudart_of_124(env: Path) -> None:
     path = nvidia(env, "libcudart.so.12")
     part("nvidia-cuda-runtime-cu12==12.4.127", "nvidia/cuda_runtime/lib/libcudart.so.12", path)
@@ -346,8 +346,6 @@ def claims_other_python(env: Path) -> None:
     del env
 
 
-@case(
-    "The name claims CUDA 12.6, torch is built with 12.8.", variant="pytorch-cuda12_6-sm90-avx512", quick=True
-)
+@case("The name claims CUDA 12.6, torch is built with 12.8.", variant="pytorch-cuda12_6-sm90-avx512")
 def claims_other_cuda(env: Path) -> None:
     del env

@@ -103,7 +103,7 @@ def companion_hangs_at_exit(env: Path) -> None:
     plain_library(env, companion(env, init=init))
 
 
-@case("A companion crashes as it is imported.", row="my_ops", quick=True)
+@case("A companion crashes as it is imported.", row="my_ops")
 def companion_crashes(env: Path) -> None:
     plain_library(env, companion(env, init="import ctypes\n\nctypes.string_at(0)\n"))
 
@@ -212,7 +212,6 @@ def sitecustomize_hangs(env: Path) -> None:
     "bin/python is a script that says nothing and succeeds.",
     row="import|python|Python",
     nothing=True,
-    quick=True,
 )
 def python_is_true(env: Path) -> None:
     (env / "bin/python").unlink()
