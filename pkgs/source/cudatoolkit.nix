@@ -15,7 +15,6 @@ stdenv.mkDerivation {
   ];
   wheels = lib.attrValues (
     removeAttrs cudaWheels [
-      "nvidia-cuda-nvcc"
       "nvidia-cutlass"
       "nvidia-cudnn-frontend"
     ]

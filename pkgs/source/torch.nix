@@ -100,7 +100,8 @@ stdenv.mkDerivation {
   preConfigure = ''
     export PATH=${cmake}/bin:${ninja}/bin:$PATH
     export MAX_JOBS=$NIX_BUILD_CORES
-    export CPATH=${torchLibraries.headers}/include
+    # Debian's patches take /usr/include for granted.
+    export CPATH=${lib.concatMapStringsSep ":" (library: "${library}/include") (lib.attrValues torchLibraries)}
     # Found by their objects: that all of them got the variant's flags can be read from what is built.
     export CFLAGS=-frecord-gcc-switches CXXFLAGS=-frecord-gcc-switches
     ${lib.concatMapStringsSep "\n" (name: "export USE_${name}=0") leftOut}
@@ -114,7 +115,7 @@ stdenv.mkDerivation {
     if cudaSupport then
       ''
         export USE_CUDA=1 CUDA_HOME=${cudaPackages.cudatoolkit} CUDACXX=${cudaPackages.cudatoolkit}/bin/nvcc
-        export PATH=$CUDA_HOME/bin:$PATH
+        export PATH=$CUDA_HOME/bin:$PATH CMAKE_PREFIX_PATH=$CUDA_HOME:$CMAKE_PREFIX_PATH
         export CUDNN_ROOT=$CUDA_HOME LIBRARY_PATH=$CUDA_HOME/lib64/stubs
         export TORCH_CUDA_ARCH_LIST='${lib.concatStringsSep ";" gpuTargets}'
         mkdir third_party/cudnn_frontend
@@ -128,6 +129,8 @@ stdenv.mkDerivation {
   );
 
   preBuild = ''
+    # The machine's compiler keeps its path from one version to the next.
+    [ -z "''${CCACHE_COMPILERCHECK:-}" ] || export CCACHE_COMPILERCHECK="$CCACHE_COMPILERCHECK $(c++ -v 2>&1 | tail -n 1)"
     $interpreter setup.py build --cmake-only
   '';
 
