@@ -71,6 +71,8 @@ stdenv.mkDerivation {
   namePrefix = "python${python.pythonVersion}-";
   inherit (python) interpreter;
 
+  # A builder that is root would write into the store of what it imports.
+  PYTHONDONTWRITEBYTECODE = "1";
   PYTORCH_BUILD_VERSION = torchSource.version;
   PYTORCH_BUILD_NUMBER = "1";
   PYTHONPATH = lib.concatStringsSep ":" (
