@@ -445,3 +445,23 @@ def test_an_official_wheel_under_its_own_name() -> None:
     for variant, expected in ((all_of, []), (some, ["extra"]), (more, ["missing"]), (one, ["extra"])):
         found = [r.kind for r in check_gpu([library], variant, Origin.WHEEL) if r.status == "wrong"]
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("codes", "kinds"),
+    [
+        (("compute_90,code=sm_90",), []),
+        (("compute_80,code=sm_80", "compute_90,code=sm_90"), ["extra"]),
+        (("compute_90,code=[sm_90,compute_90]",), ["ptx"]),
+        (("compute_80,code=sm_80",), ["missing"]),
+    ],
+)
+@pytest.mark.parametrize("origin", [Origin.SOURCE, Origin.WHEEL])
+def test_a_companion_is_for_what_the_name_says(
+    origin: Origin, codes: tuple[str, ...], kinds: list[str]
+) -> None:
+    options = [f"-gencode=arch={code}" for code in codes]
+    data = nvcc_library("companion" + "".join(re.findall(r"\w+", " ".join(codes))), *options).read_bytes()
+    found = rows(data, "pytorch-sm90-avx512", origin, name="my_ops/_C.so", role="companion")
+    assert [row.kind for row in found if row.status == "wrong"] == kinds
+    assert {row.subject for row in found if row.kind} <= {"my_ops/_C.so"}
