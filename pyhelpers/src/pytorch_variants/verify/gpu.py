@@ -6,6 +6,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_variants.binary.cubin import (
@@ -39,6 +40,7 @@ from pytorch_variants.findings import (
 from pytorch_variants.hardware.compatibility import CodeKind, runs_on, select
 from pytorch_variants.names.variant import Variant
 from pytorch_variants.retarget.cut import Cut
+from pytorch_variants.retarget.nvidia import is_bundled
 
 if TYPE_CHECKING:
     from pytorch_variants.verify.facts import LibraryFacts
@@ -461,6 +463,12 @@ def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | 
         yield note("device linker's input", (), code_names(codes), where, "never loaded")
 
 
+def _is_bundled(library: "LibraryFacts") -> bool:
+    """Whether it is NVIDIA's and bundled by auditwheel: torchvision.libs/libnvjpeg.8dd2b5e6.so.12."""
+    path = PurePosixPath(library.name)
+    return path.parts[0].endswith(".libs") and is_bundled(path)
+
+
 def check_gpu(
     libraries: Sequence["LibraryFacts"],
     variant: Variant,
@@ -472,7 +480,7 @@ def check_gpu(
     `cuts` has what retargeting took out, by the libraries' names.
     """
     for library in libraries:
-        if library.role == "nvidia" or library.error:
+        if library.role == "nvidia" or library.error or _is_bundled(library):
             continue
         if f"{library.machine}-linux" not in variant.cpu.platforms and library.machine != "CUDA":
             where = library.name
