@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from binaries import c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
+from binaries import CUDA, c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
 
 from pytorch_variants.binary.elf import SECTION, Elf
 from pytorch_variants.binary.fatbin import CONTAINER, Container, read_fatbins, scan
@@ -90,7 +90,8 @@ def stray(kind: str) -> bytes:
     if kind == "cubin":
         start, size = entry(fat)
         return fat[start : start + size]
-    source = scratch() / "kernels.cu"
+    source = scratch() / "stray.cu"
+    source.write_text(CUDA)
     return subprocess.run(
         [tool("nvcc"), "-ptx", "-arch=compute_80", "-o", "/dev/stdout", source],
         capture_output=True,
@@ -125,7 +126,7 @@ def embedded(section: str, kind: str) -> bytes:
         f'.section {section}\n.balign 8\n.globl stray\nstray: .incbin "{directory / "stray"}"\n'
     )
     source = directory / "kernels.cu"
-    source.write_text((scratch() / "kernels.cu").read_text() if right() else "")
+    source.write_text(CUDA)
     subprocess.run(["gcc", "-c", directory / "stray.s", "-o", directory / "stray.o"], check=True)
     options = ("-gencode=arch=compute_90,code=sm_90", "-Xcompiler=-fPIC", "-cudart=static", "-shared")
     library = directory / "lib.so"
