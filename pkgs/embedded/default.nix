@@ -76,7 +76,7 @@ let
       # PROGRAM itself, a python3.X, or what to do where the machine has none such.
       ofThisMachine =
         name:
-        if !mayLook || lib.elem name (map program pythonsHere) then
+        if lib.elem name (map program pythonsHere) then
           name
         else
           throw "this machine has no ${name}: install it, or write a name without it, for ${programs pythonsHere}, which is here";

@@ -192,6 +192,12 @@ def claim(**fields: int) -> Change:
     return change
 
 
+def accelerated(data: bytes) -> bytes:
+    """The cubin's own header says sm_90a, as ptxas 12 writes it."""
+    start, _ = entry(data)
+    return patch(data, start + 48, bytes([data[start + 48] | 8]))
+
+
 def hollow(data: bytes) -> bytes:
     start, size = entry(data)
     return patch(data, start, bytes(size))
@@ -222,6 +228,7 @@ def cut_off(data: bytes) -> bytes:
     [
         (claim(arch=80), "code for sm_90 in an entry for sm_80"),
         (claim(kind=1), "no PTX text"),
+        (accelerated, "code for sm_90a in an entry for sm_90"),
         (hollow, "sm_90 is zeros|zeros"),
         (behind_the_header, "zeros behind its header"),
         (no_instructions, "zeros in place of code, in 2 of 2"),
@@ -263,6 +270,15 @@ def test_an_emptied_container() -> None:
     data = patch(right(), containers(right())[-1].offset + 8, bytes(8))
     assert len(found) == 2
     assert any("no fat binary" in text for text in wrong(rows(data)))
+
+
+@pytest.mark.parametrize("change", [lambda data: data, without_sections], ids=["as it is", "no sections"])
+def test_a_section_of_zeros(change: Change) -> None:
+    section = Elf.parse(right()).section(".nv_fatbin")
+    assert section
+    data = change(patch(right(), section.offset, bytes(section.size)))
+    found = wrong(rows(data, name="torch/lib/libtorch_cuda_linalg.so"))
+    assert any("no fat binary" in text for text in found), found
 
 
 def test_a_wrapper_that_leads_elsewhere() -> None:
@@ -332,7 +348,7 @@ def test_bytes_between_containers_are_accounted_for() -> None:
     last = containers(data)[-1]
     # The container ends earlier than its entries do, by another payload size.
     shorter = patch(data, last.offset, bytes(CONTAINER.size))
-    assert any("no fat binary" in text for text in wrong(rows(shorter)))
+    assert any("bytes of .nv_fatbin at" in text for text in facts(shorter).gpu.damaged)
 
 
 def test_ptx_in_place_of_machine_code() -> None:

@@ -24,6 +24,7 @@ from pytorch_variants.retarget.nvidia import read_distribution
 from pytorch_variants.verify.inspect import Inspection, inspect_path
 
 NVIDIA = "Name: nvidia-thing\nAuthor: Nvidia CUDA Installer Team\nLicense: NVIDIA Proprietary Software\n"
+BOTH = ("-gencode=arch=compute_80,code=[sm_80,compute_80]",)
 OWN = "Name: thing\nAuthor: somebody\nLicense: MIT\n"
 
 
@@ -51,6 +52,10 @@ def files() -> dict[str, bytes]:
     return {
         "thing/libmany.so": cuda_library("many").read_bytes(),
         "thing/old": nvcc_library("sm80plain", "-gencode=arch=compute_80,code=sm_80").read_bytes(),
+        # The runtime's own container, which nvcc links in front, has machine code alone, and no function.
+        "thing/both.so": nvcc_library(
+            "both", "-gencode=arch=compute_80,code=[sm_80,compute_80]"
+        ).read_bytes(),
         "thing/ptx.so.1": cuda_library("ptx").read_bytes(),
         "thing/plain.so": c_library(scratch() / "libplain.so", "int x;").read_bytes(),
         "thing/__init__.py": b"",
@@ -63,6 +68,7 @@ def summary(found: Inspection) -> dict[str, tuple[str, ...]]:
 
 
 EXPECTED = {
+    "thing/both.so": ("sm_80", "PTX_80"),
     "thing/cubins": ("sm_80", "sm_90"),
     "thing/libmany.so": ("sm_75", "sm_80", "sm_90", "sm_120"),
     "thing/old": ("sm_80",),
@@ -128,7 +134,7 @@ def test_answers_are_the_rules(gpu: str, files: dict[str, bytes], tmp_path: Path
     [
         ((), 0, "GPUs that run all of it: sm80"),
         (("--gpu", "a100"), 1, "sm80: no kernel image is available for 1 of"),
-        (("--gpu", "sm_90"), 1, "sm90: no kernel image is available for 2 of"),
+        (("--gpu", "sm_90"), 1, "sm90: no kernel image is available for 1 of"),
         (("--gpu", "sm90,sm120"), 1, "sm120: no kernel image is available for"),
     ],
 )

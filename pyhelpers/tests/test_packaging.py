@@ -22,6 +22,9 @@ from packaging.requirements import Requirement
 
 import pytorch_variants
 
+# Old releases and build backends are fetched.
+pytestmark = pytest.mark.slow
+
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyhelpers" / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,8 +16,6 @@ from pytorch_variants.errors import UserError
 
 # Nix is asked by most of them.
 pytestmark = pytest.mark.slow
-
-EMBEDDED = f"path:{ROOT}/pkgs/embedded#legacyPackages.x86_64-linux"
 
 BAD = {
     ("build", "pytorch-sm91-avx512"): "nearest: ",
@@ -99,15 +98,20 @@ def test_python_that_is_not_there() -> None:
     assert len(result.stderr.splitlines()) == 2
 
 
-def test_the_machines_python_is_the_default(embedded: Nix) -> None:
-    """Of the pinned Pythons it is the first that is there, as far as Nix may look."""
-    pinned = embedded.eval(
-        EMBEDDED, "p: map (name: p.${name}.pythonVersion) (builtins.attrNames p.pins.pythons)"
-    )
-    here = list(filter(python_here, pinned))
-    version = ["eval", "--raw", EMBEDDED, "--apply", "p: p.python3.pythonVersion"]
-    assert embedded.ok(*version, "--impure") == here[0]
-    assert embedded.ok(*version) == pinned[0]
+def test_the_machines_python_is_the_default(embedded: Nix, tmp_path: Path) -> None:
+    """The first of the pinned Pythons that is there, as far as Nix may look; one more is pinned here."""
+    missing = "3.10"
+    assert not python_here(missing)
+    shutil.copytree(ROOT / "pkgs" / "embedded", tmp_path / "embedded")
+    pins = tmp_path / "embedded" / "wheels.json"
+    found = json.loads(pins.read_text())
+    found["pythons"]["python310"] = found["pythons"]["python311"]
+    pins.write_text(json.dumps(found))
+    packages = f"path:{tmp_path}/embedded#legacyPackages.x86_64-linux"
+    here = [f"3.{name.removeprefix('python3')}" for name in sorted(found["pythons"])]
+    version = ("eval", "--raw", f"{packages}.python3.interpreter")
+    assert embedded.ok(*version) == f"python{missing}"
+    assert embedded.ok(*version, "--impure") == f"python{next(filter(python_here, here))}"
 
 
 def with_a_wheel_that_is_not_there(clone: Path, package: str) -> None:

@@ -41,7 +41,7 @@ def test_the_flagship_says_what_it_is(nix: Nix) -> None:
 
 def test_the_build_is_told_the_flags_and_prints_its_configuration(nix: Nix) -> None:
     configure = nix.eval(f".#{FLAGSHIP}.preConfigure")
-    flags = " ".join(cpus()["avx512"].flags)
+    flags = " ".join(("-frecord-gcc-switches", *cpus()["avx512"].flags))
     for variable in ("CFLAGS", "CXXFLAGS"):
         assert f'export {variable}="${{{variable}:-}} {flags}"' in configure
     assert "GPU target    9.0" in configure

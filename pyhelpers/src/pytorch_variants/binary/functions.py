@@ -20,10 +20,12 @@ from pytorch_variants.binary.elf import (
     SHT_DYNSYM,
     SHT_SYMTAB,
     STT_FUNC,
+    STT_OBJECT,
     SYMBOL,
     Elf,
     ElfError,
     Segment,
+    find_all,
 )
 
 PT_GNU_EH_FRAME = 0x6474E550
@@ -159,6 +161,9 @@ class Functions:
         found.update(*self._rows)
         found |= {s.address for s in elf.sections if s.flags & SHF_EXECINSTR and s.size}
         ranges = [(s.address, s.address + s.file_size) for s in self._executable]
+        # Tables that lie among the code are no code.
+        self._data = self._tables_in(ranges)
+        found |= self._data.keys() | set(self._data.values())
         every = sorted(found)
         cuts = [(bisect_left(every, low), bisect_left(every, high)) for low, high in sorted(ranges)]
         starts = [address for first, last in cuts for address in every[first:last]]
@@ -168,6 +173,22 @@ class Functions:
         # Where code ends: sections are what the linker had, segments what the loader has.
         sections = {s.address + s.size for s in elf.sections if s.flags & SHF_EXECINSTR}
         self._stops = sorted(sections | {high for _, high in ranges})
+
+    def _tables_in(self, ranges: list[tuple[int, int]]) -> dict[int, int]:
+        """Where the data begin and end that symbols name in some ranges of addresses."""
+        found = {}
+        for table in self._tables:
+            for part in table.of_kind(STT_OBJECT):
+                for address, row in part:
+                    if any(low <= address < high for low, high in ranges):
+                        (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
+                        if 0 < size < _PIECE << 8 and not any(address in rows for rows in self._rows):
+                            found[address] = address + size
+        return found
+
+    def is_data(self, number: int) -> bool:
+        """Whether a symbol says that this is no code."""
+        return self.starts[number] in self._data
 
     def _row(self, number: int) -> tuple[_Symbols | None, int, int]:
         """The table that names a function, its number, and the row: an exported name before a local one."""
@@ -247,6 +268,10 @@ class Functions:
         start = self.starts[number]
         offset = self._elf.offset_of(start)
         return bytes(self._elf.data[offset : offset + min(most, self.end_of(number) - start)])
+
+    def has_name_with(self, text: bytes) -> bool:
+        """Whether a name of the symbol tables has these characters."""
+        return any(next(find_all(t.names, text, 0, len(t.names)), None) is not None for t in self._tables)
 
     def imports(self, most: int) -> Iterator[str]:
         """The names of what other files have to provide, as many as `most`."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pytorch_variants.binary import opcodes
 
 # What having one of the names brings with it: by GCC's rules (gcc/common/config/i386 and aarch64), and for
-# AVX what every CPU that has it has.
+# AVX and AVX-512 what every CPU that has them has.
 _IMPLIED = {
     "pni": "sse2",
     "ssse3": "pni",
@@ -29,7 +29,7 @@ _IMPLIED = {
     "vaes": "avx2 aes",
     "vpclmulqdq": "avx2 pclmulqdq",
     "avx_vnni": "avx2",
-    "avx512f": "avx2",
+    "avx512f": "avx2 avx512cd",
     "avx512bw": "avx512f",
     "avx512cd": "avx512f",
     "avx512dq": "avx512f",

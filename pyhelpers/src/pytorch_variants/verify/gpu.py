@@ -173,6 +173,9 @@ def _unaccounted(elf: Elf, containers: Iterable[Container]) -> Iterator[str]:
     ends = sorted((container.offset, container.offset + container.size) for container in containers)
     for section in [section for section in named[:_MOST_NAMED] if len(elf.contents(section))]:
         place, end = section.offset, section.offset + section.size
+        if not any(place <= start < end for start, _ in ends):
+            yield f"{section.name} has {section.size} bytes and no fat binary"
+            continue
         inside = [(start, stop) for start, stop in ends if start >= place and stop <= end]
         for start, stop in [*inside, (end, end)]:
             gap = elf.data[place:start]
@@ -195,7 +198,7 @@ def read_gpu(elf: Elf, *, whose: bool = False) -> GpuFacts:
     for wrapper, target in find_wrappers(elf):
         if target in offsets:
             registered.add(target)
-        elif found.containers:
+        elif found.containers or target > 0:
             damaged.append(f"the fat binary wrapper at {wrapper:#x} leads to no fat binary")
     owners = whose_containers(elf) if whose and found.containers else {}
     containers = []
