@@ -47,7 +47,7 @@ CASES = [
     Case(ways.not_retargeted, "GPU code", "sm_80"),
     Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm80-sm90-avx512"),
     Case(ways.nothing, "GPU code", "sm_90", variant="pytorch-sm80-avx512"),
-    # Of an official wheel, code for sm_90 runs on what sm_90a is for; PyTorch itself says what it is built for.
+    # Of an official wheel, code for sm_90 runs on what sm_90a is for; PyTorch says what it is built for.
     Case(ways.nothing, "architecture flags", "sm_90", variant="pytorch-sm90a-avx512", imported=True),
     Case(ways.another_architecture, "GPU code", "sm_80"),
     Case(ways.no_code_at_all, "GPU code", ""),
