@@ -32,6 +32,8 @@ def build_files(source: Path, headers: Path) -> None:
         "  set(CUDNN_FRONTEND_INCLUDE_DIR ${PROJECT_SOURCE_DIR}/third_party/cudnn_frontend/include)",
     )
     substitute(dependencies, r'"/usr/include/fp16\.h"', f'"{headers}/include/fp16.h"')
+    # A linker takes of an archive what is asked for by then, and it is ONNX' own library that asks.
+    substitute(dependencies, r"Caffe2_DEPENDENCY_LIBS onnx_proto onnx\)", "Caffe2_DEPENDENCY_LIBS onnx onnx_proto)")
     # An imported target's directory has to be there, whether or not something includes from it.
     (source / "third_party/cpp-httplib").mkdir()
     (source / "third_party/eigen").symlink_to(headers / "include")
