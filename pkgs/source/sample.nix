@@ -17,7 +17,7 @@
   ```
 */
 variant:
-variant.overrideAttrs (old: {
+variant.overrideAttrs {
   buildCommand = ''
     lib=$out/lib/python/site-packages/torch/lib
     mkdir -p "$lib"
@@ -49,4 +49,4 @@ variant.overrideAttrs (old: {
     cp build/CMakeCache.txt "$out"
   '';
   postInstall = "";
-})
+}
