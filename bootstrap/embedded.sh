@@ -31,10 +31,14 @@ substitute = false"
 
 has_python() { python=$(embedded_python) && "$python" -m pip --version >/dev/null 2>&1; }
 
-# The set that compiles is the embedded one, and what it wants of the machine beside.
+# The set that compiles is the embedded one and more, and wants a compiler.
 prepare_source() {
   prepare_embedded
   nixpkgs="path:$(url_path "$root/pkgs")?dir=source"
+  prepare_compiler
+}
+
+prepare_compiler() {
   if ! command -v c++ >/dev/null || ! command -v patch >/dev/null || ! command -v xz >/dev/null ||
     ! "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then
     is_debian || fail "compiling needs a C++ compiler, patch, xz and the headers of $python: install them, then run this again"
