@@ -16,6 +16,8 @@ prepare() {
     is_debian || fail "the checks need shellcheck, gcc, one for aarch64 and Python's venv: install them, then run this again"
     apt_install shellcheck gcc g++ gcc-aarch64-linux-gnu libc6-dev binutils python3-venv
   fi
+  # A sample of a build over pkgs/source is among the tests.
+  prepare_compiler
   say "what the tests use, into .venv"
   "$python" -m venv .venv
   .venv/bin/pip install --quiet --disable-pip-version-check --editable 'pyhelpers[test]'

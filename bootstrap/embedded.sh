@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154
-# What the embedded package set wants of the machine: its Python and pip.
+# What the package sets of pkgs want of the machine: its Python and pip, and to compile a compiler.
 
 # url_path PATH: the path as it stands in a flake reference.
 url_path() {
@@ -30,3 +30,18 @@ substitute = false"
 }
 
 has_python() { python=$(embedded_python) && "$python" -m pip --version >/dev/null 2>&1; }
+
+# The set that compiles is the embedded one and more, and wants a compiler.
+prepare_source() {
+  prepare_embedded
+  nixpkgs="path:$(url_path "$root/pkgs")?dir=source"
+  prepare_compiler
+}
+
+prepare_compiler() {
+  if ! command -v c++ >/dev/null || ! command -v patch >/dev/null || ! command -v xz >/dev/null ||
+    ! "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null; then
+    is_debian || fail "compiling needs a C++ compiler, patch, xz and the headers of $python: install them, then run this again"
+    apt_install g++ patch xz-utils "$python-dev"
+  fi
+}

@@ -1,4 +1,6 @@
-"""Make PyTorch's source, with Debian's patches, build from directories that are given: adapt.py SOURCE HEADERS CUB_NAMES
+"""Make PyTorch's source, with Debian's patches, build from given directories and with CUDA 13.
+
+adapt.py SOURCE HEADERS CUB_NAMES
 
 What is not as it was when this was written ends the build here, and not in an hour's time.
 """
@@ -12,7 +14,7 @@ from pathlib import Path
 def substitute(file: Path, pattern: str, replacement: str, times: int = 1) -> None:
     text, found = re.subn(pattern, replacement, file.read_text(), flags=re.MULTILINE)
     if found != times:
-        sys.exit(f"{file}: {pattern!r} is there {found} times, and {times} are expected: adapt.py is for another version")
+        sys.exit(f"{file}: {pattern!r} is there {found} times, not {times}: adapt.py is for another version")
     file.write_text(text)
 
 
@@ -32,6 +34,10 @@ def build_files(source: Path, headers: Path) -> None:
         "  set(CUDNN_FRONTEND_INCLUDE_DIR ${PROJECT_SOURCE_DIR}/third_party/cudnn_frontend/include)",
     )
     substitute(dependencies, r'"/usr/include/fp16\.h"', f'"{headers}/include/fp16.h"')
+    # A linker takes of an archive what is asked for by then, and it is ONNX' own library that asks.
+    substitute(
+        dependencies, r"Caffe2_DEPENDENCY_LIBS onnx_proto onnx\)", "Caffe2_DEPENDENCY_LIBS onnx onnx_proto)"
+    )
     # An imported target's directory has to be there, whether or not something includes from it.
     (source / "third_party/cpp-httplib").mkdir()
     (source / "third_party/eigen").symlink_to(headers / "include")
@@ -47,7 +53,9 @@ def flatbuffers(source: Path, headers: Path) -> None:
         number = re.search(rf"#define FLATBUFFERS_VERSION_{part} (\d+)", base)
         if number is None:
             sys.exit(f"{headers}: flatbuffers has no FLATBUFFERS_VERSION_{part}")
-        substitute(generated, rf"FLATBUFFERS_VERSION_{part} == \d+", f"FLATBUFFERS_VERSION_{part} == {number[1]}")
+        substitute(
+            generated, rf"FLATBUFFERS_VERSION_{part} == \d+", f"FLATBUFFERS_VERSION_{part} == {number[1]}"
+        )
 
 
 def cuda(source: Path, cub_names: Path) -> None:

@@ -8,8 +8,6 @@
 
 # What PyTorch links and includes of others, without any variant's flags: once for all of them.
 let
-  archive = "tar -xf";
-
   # A static library, for the variant's shared ones.
   cmakeLibrary =
     {
@@ -32,7 +30,7 @@ let
       ++ cmakeFlags;
       buildCommand = ''
         mkdir source
-        ${archive} "$src" -C source --strip-components 1
+        tar -xf "$src" -C source --strip-components 1
         cd source
         ${prepare}
         # Without a network CMake's downloads fail late; with one they are not what is pinned.

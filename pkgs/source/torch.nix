@@ -65,7 +65,7 @@ let
     "XPU"
   ];
 in
-stdenv.mkDerivation {
+stdenv.mkDerivation (final: {
   pname = "torch";
   inherit (torchSource) version;
   namePrefix = "python${python.pythonVersion}-";
@@ -153,7 +153,7 @@ stdenv.mkDerivation {
   passthru = {
     inherit dependencies cudaPackages cudaSupport leftOut;
     pythonModule = python;
-    origin = "compiled from source";
+    sample = import ./sample.nix final.finalPackage;
   };
   meta.description = "PyTorch, compiled";
-}
+})

@@ -26,7 +26,7 @@ BAD = {
     ("build", "pytorch-sm90-avx512;true"): "write one like pytorch-sm90-avx512",
     ("build", "pytorch-sm90-avx2", "pytorch-sm80-avx2"): "one variant at a time",
     ("build", "--gpu"): "no such option",
-    ("build", "--nixpkgs"): "write locked, embedded or the path",
+    ("build", "--nixpkgs"): "write locked, embedded, source or the path",
     ("build", "pytorch-sm90-avx2", "--nixpkgs", "/nowhere"): "no nixpkgs there",
     ("build", "pytorch-bin-sm91"): "nearest: ",
     ("build", "pytorch-bin-sm61"): "take mkPytorchVariant",

@@ -58,17 +58,21 @@ def evaluate(function: str, **arguments: str) -> Any:
     return json.loads(nix("eval", "--json", "--impure", "--expr", f"({function}) {{ {texts} }}"))
 
 
+# This flake's own package sets, directories of pkgs: the official wheels, and PyTorch compiled.
+OWN_SETS = ("embedded", "source")
+
+
 def package_set(name: str, flake: Path) -> Path | None:
-    """The directory of a package set: a flake's "embedded" one or the path of a nixpkgs; None for "locked".
+    """The directory of a package set: a flake's own or the path of a nixpkgs; None for "locked".
 
     Raises UserError where there is none.
     """
     if name == "locked":
         return None
-    path = flake / "pkgs" / "embedded" if name == "embedded" else Path(name)
+    path = flake / "pkgs" / name if name in OWN_SETS else Path(name)
     if not (path / "default.nix").is_file():
         raise UserError(
-            f"--nixpkgs {name}: no nixpkgs there: write locked, embedded or the path of a nixpkgs"
+            f"--nixpkgs {name}: no nixpkgs there: write locked, embedded, source or the path of a nixpkgs"
         )
     return path
 

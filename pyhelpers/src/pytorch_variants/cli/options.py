@@ -26,7 +26,7 @@ flake = click.option(
 )
 nixpkgs = click.option(
     "--nixpkgs",
-    metavar="locked|embedded|PATH",
+    metavar="locked|embedded|source|PATH",
     default="locked",
     show_default=True,
     help="The package set to build it from.",

@@ -27,6 +27,13 @@ _COMPILED_BASIS = (
     "architectures (conda-forge/pytorch-cpu-feedstock#52)"
 )
 
+# Compiling and linking alone, of what pkgs/source compiles: docs/source.md, "What it takes".
+_CORE_HOURS_CPU = 4.4
+_CPU_BASIS = (
+    f"PyTorch 2.6 without CUDA takes about {_CORE_HOURS_CPU} core-hours, as measured on 16 cores; "
+    "without oneDNN, FBGEMM and distributed, which nixpkgs compiles too"
+)
+
 # What the flake says of a variant, and of the PyTorch that nixpkgs' own builds make of the same nixpkgs.
 # That one is taken from an untouched package set, so that overlays and configuration show.
 _FACTS = """
@@ -110,14 +117,18 @@ def _name(path: str) -> str:
 
 
 def overrides(flake: Path, package_set: str) -> list[str]:
-    """Nix's options that choose the package set: "locked", "embedded" or the path of a nixpkgs."""
+    """Nix's options that choose the package set: "locked", "embedded", "source" or the path of a nixpkgs."""
     path = nix.package_set(package_set, flake)
     if path is None:
         return []
     # Nix follows no link to an input.
-    options = ["--override-input", "nixpkgs", f"path:{quote(str(path.resolve()))}", "--no-write-lock-file"]
-    # The embedded set looks for the machine's Python.
-    return [*options, "--impure"] if package_set == "embedded" else options
+    reference = f"path:{quote(str(path.resolve()))}"
+    if package_set == "source":
+        # It is made of its neighbour.
+        reference = f"path:{quote(str(path.parent.resolve()))}?dir=source"
+    options = ["--override-input", "nixpkgs", reference, "--no-write-lock-file"]
+    # This flake's own sets look for the machine's Python.
+    return [*options, "--impure"] if package_set in nix.OWN_SETS else options
 
 
 def origin(derivation: nix.Derivation) -> str:
@@ -300,7 +311,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         *(path.read_text() if path.exists() else "" for path in map(Path, MEMORY)),
     )
     jobs = compiler_jobs(cores, memory, facts["memoryPerJob"])
-    hours: float | None
+    hours: float
     if torch not in to_build:
         hours, basis = 0.0, "PyTorch itself is there, or comes from a cache"
     elif wheels:
@@ -308,7 +319,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     elif facts["cudaSupport"]:
         hours, basis = _CORE_HOURS / jobs, _COMPILED_BASIS
     else:
-        hours, basis = None, "not known: no build without CUDA has been measured"
+        hours, basis = _CORE_HOURS_CPU / jobs, _CPU_BASIS
     return Plan(
         variant=facts["pname"],
         package_set=package_set,
