@@ -432,8 +432,6 @@ def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | 
     wanted, gpu, companion = _Wanted.of(variant), library.gpu, library.role != "torch"
     name = f"{library.package}/{library.path.name}" if companion else library.path.name
     needed = library.role == "needed"
-    # A package comes as it is published; what is needed or loaded beside it may have more, and has to run.
-    lenient = companion and not needed and origin is not Origin.SOURCE
     yield from _wholeness(name, gpu)
     containers = [c for c in gpu.loadable if not c.loose]
     linked = [
