@@ -206,14 +206,15 @@ def test_any_damage(data: st.DataObject) -> None:
             assert "\n" not in str(error)
 
 
-def test_no_copy_of_the_file_is_made(official_libraries: Path) -> None:
+@pytest.mark.parametrize("read", READERS)
+def test_no_copy_of_the_file_is_made(read: Callable[[Elf], object], official_libraries: Path) -> None:
     """A gigabyte of library, a few megabytes of memory."""
     path = official_libraries / "libtorch_cuda.so"
     assert path.stat().st_size > 1e9
     tracemalloc.start()
     with open_elf(path) as elf:
-        for read in READERS:
-            read(elf)
+        read(elf)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 50e6
+    # This one unpacks the code, one payload at a time.
+    assert peak < (100e6 if read is read_gpu else 50e6)
