@@ -19,7 +19,7 @@ from pytorch_variants.binary.elf import open_elf
 from pytorch_variants.findings import Origin
 from pytorch_variants.names.variant import parse_name
 from pytorch_variants.verify.cpu import read_cpu
-from pytorch_variants.verify.environment import find_environment
+from pytorch_variants.verify.environment import find_environment, read_tree
 from pytorch_variants.verify.static import check_files
 
 
@@ -87,11 +87,11 @@ def main() -> None:
 
     print(f"files         {best(check):8.3f} s, {len(rows)} rows")
     print(f"memory        {peak_memory(check) / 1e6:8.0f} MB")
-    paths = sorted((environment.packages / "torch").rglob("*.so*"))
-    seconds = [instructions(path) for path in paths if path.is_file() and not path.is_symlink()]
+    # In an environment of Nix' they are links.
+    seconds = [instructions(path) for path in read_tree(environment.torch).elf]
     print(f"instructions  {sum(seconds):8.3f} s of a processor for {len(seconds)} libraries")
     print(f"              {max(seconds):8.3f} s for one of them")
-    command = [environment.python, "-s", "-B", "-c", "import torch"]
+    command = [environment.python.path, "-s", "-B", "-c", "import torch"]
     print(f"import torch  {best(lambda: subprocess.run(command, check=True)):8.3f} s")
 
 
