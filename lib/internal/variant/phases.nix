@@ -35,19 +35,22 @@
 }:
 {
   # Exported by the shell, since recipes of different years set the same variables in different ways.
-  preConfigure = ''
-    export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
-    export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
-    ${lib.concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
-  ''
-  + lib.optionalString (compilerCache != null) (ccacheHook pkgs compilerCache)
-  + ''
-    cat <<'BANNER'
-    ==================================================================
-    ${banner}
-    ==================================================================
-    BANNER
-  '';
+  preConfigure =
+    lib.optionalString (cpuFlags != [ ]) ''
+      export CFLAGS="''${CFLAGS:-} ${toString cpuFlags}"
+      export CXXFLAGS="''${CXXFLAGS:-} ${toString cpuFlags}"
+    ''
+    + ''
+      ${lib.concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
+    ''
+    + lib.optionalString (compilerCache != null) (ccacheHook pkgs compilerCache)
+    + ''
+      cat <<'BANNER'
+      ==================================================================
+      ${banner}
+      ==================================================================
+      BANNER
+    '';
 
   # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
   preBuild = maxJobsHook memoryPerJob;
