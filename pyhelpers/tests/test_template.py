@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import FLAGSHIP, ROOT, Nix
+from conftest import ROOT, Nix
 
 
 class Project:
