@@ -52,6 +52,7 @@ let
   # Package sets
   cudaVersions = import ./internal/cudaVersions.nix { inherit lib; };
   cudaOverlay = import ./internal/cudaOverlay.nix { inherit lib cudaVersions; };
+  pythonVersions = import ./internal/pythonVersions.nix { inherit lib; };
   withCuda = import ./internal/withCuda.nix { inherit cudaOverlay; };
   nearestCuda = import ./internal/nearestCuda.nix { inherit lib cudaTargets; };
   specialisedClosure = import ./internal/specialisedClosure.nix;
@@ -165,6 +166,7 @@ in
       nearestNames
       nixpkgsRefusal
       problem
+      pythonVersions
       suggestion
       wheelTargets
       withCuda

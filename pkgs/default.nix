@@ -25,11 +25,7 @@ let
   undotted = lib.replaceStrings [ "." ] [ "" ];
   underscored = lib.replaceStrings [ "." ] [ "_" ];
 
-  pythons = lib.filter (version: pkgs ? ${"python${undotted version}"}) [
-    "3.11"
-    "3.12"
-    "3.13"
-  ];
+  pythons = variantsLib.internal.pythonVersions cudaPkgs;
   cudas = variantsLib.internal.cudaVersions cudaPkgs;
   defaultCuda = cudaPkgs.cudaPackages.cudaMajorMinorVersion;
 
@@ -117,9 +113,11 @@ let
 
   variants =
     lib.mapAttrs (_: build) (lib.filterAttrs (_: buildable) (choices [ null ] [ null ]))
-    // lib.optionalAttrs (lib.hasSuffix "-darwin" system) {
-      pytorch-mps = mkPytorchVariant { inherit pkgs; };
-    };
+    // mps;
+  # A Mac has one kind of CPU and of GPU.
+  mps = lib.optionalAttrs (lib.hasSuffix "-darwin" system) {
+    pytorch-mps = mkPytorchVariant { inherit pkgs; };
+  };
 
   # The official wheel for one architecture, for every GPU of the table that this system can have.
   bins =
@@ -160,6 +158,7 @@ in
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
     // lib.foldl' (all: python: all // bins python) (bins null) pythons
     // cached
+    // mps
     // {
       # For what has no name: flags of one's own, several GPUs in any spelling.
       mkPytorchVariant =

@@ -67,6 +67,11 @@ class Nix:
 
     nixpkgs: str
 
+    @property
+    def compiles(self) -> bool:
+        """Whether its torch is compiled: the embedded set's is the official wheel."""
+        return self.nixpkgs != str(ROOT / "pkgs" / "embedded")
+
     def environment(self) -> dict[str, str]:
         settings = (
             os.environ.get("NIX_CONFIG", ""),

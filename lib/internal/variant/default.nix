@@ -52,7 +52,7 @@ let
   contains = part: text: lib.replaceStrings [ part ] [ "" ] text != text;
 
   make =
-    change: finish:
+    self: change: finish:
     let
       arguments = own // change own;
       rocm = arguments.rocmSupport or (config.rocmSupport or false);
@@ -71,10 +71,10 @@ let
         )
       )
     else
-      variant change finish arguments;
+      variant self change finish arguments;
 
   variant =
-    change: finish: arguments:
+    self: change: finish: arguments:
     let
       named = naming (
         settings // { gpuTargets = lib.optionals arguments.cudaSupport arguments.gpuTargets; }
@@ -187,24 +187,26 @@ let
         inherit pkgs interpreter;
         pythonPackages = from.pythonPackages or null;
       } self;
-      self =
+    in
+    guard
+      {
+        inherit
+          cpu
+          cuda
+          gpus
+          stock
+          ;
+        pname = variantName;
+        inherit (from) pkgs;
+        # Whoever replaces a phase drops what makes it the variant.
+        intact = package.pname != variantName || contains added.preConfigure (package.preConfigure or "");
+      }
+      (
         package
         // around
         // {
           tests = (package.tests or { }) // around.tests;
-        };
-    in
-    guard {
-      inherit
-        cpu
-        cuda
-        gpus
-        stock
-        ;
-      pname = variantName;
-      inherit (from) pkgs;
-      # Whoever replaces a phase drops what makes it the variant.
-      intact = package.pname != variantName || contains added.preConfigure (package.preConfigure or "");
-    } self;
+        }
+      );
 in
 overridable { inherit stock make; }

@@ -9,7 +9,7 @@
   ```
   overridable :: {
     stock :: Derivation,
-    make :: (AttrSet -> AttrSet) -> (Derivation -> Derivation) -> Derivation,
+    make :: Derivation -> (AttrSet -> AttrSet) -> (Derivation -> Derivation) -> Derivation,
   } -> Derivation
   ```
 
@@ -19,7 +19,7 @@
   : the package whose arguments are overridden
 
   `make`
-  : takes what callers have overridden of the arguments, as a function of the arguments before, and what they have
+  : takes its own result with these overriders, for what that refers to, what callers have overridden of the arguments, as a function of the arguments before, and what they have
     done to the package after that
 */
 { stock, make }:
@@ -41,6 +41,11 @@ let
   // lib.optionalAttrs (stock ? overridePythonAttrs) {
     overridePythonAttrs = new: remake change (package: (finish package).overridePythonAttrs new);
   };
-  remake = change: finish: make change finish // overridersOf change finish;
+  remake =
+    change: finish:
+    let
+      self = make self change finish // overridersOf change finish;
+    in
+    self;
 in
 remake (_: { }) (package: package)

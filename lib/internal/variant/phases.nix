@@ -35,24 +35,32 @@
 }:
 let
   # With the flags goes a record of them: GCC writes into each object file with what options it was compiled, and
-  # verification reads there that all of a library's had these. Without a CPU's flags there is nothing to prove.
-  flags = toString (lib.optional (cpuFlags != [ ]) "-frecord-gcc-switches" ++ cpuFlags);
+  # verification reads there that all of a library's had these.
+  flags = toString ([ "-frecord-gcc-switches" ] ++ cpuFlags);
 in
 {
   # Exported by the shell, since recipes of different years set the same variables in different ways.
-  preConfigure = ''
-    export CFLAGS="''${CFLAGS:-} ${flags}"
-    export CXXFLAGS="''${CXXFLAGS:-} ${flags}"
-    ${lib.concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
-  ''
-  + lib.optionalString (compilerCache != null) (ccacheHook pkgs compilerCache)
-  + ''
-    cat <<'BANNER'
-    ==================================================================
     ${banner}
     ==================================================================
     BANNER
   '';
+=======
+  preConfigure =
+    lib.optionalString (cpuFlags != [ ]) ''
+      export CFLAGS="''${CFLAGS:-} ${flags}"
+      export CXXFLAGS="''${CXXFLAGS:-} ${flags}"
+    ''
+    + ''
+      ${lib.concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
+    ''
+    + lib.optionalString (compilerCache != null) (ccacheHook pkgs compilerCache)
+    + ''
+      cat <<'BANNER'
+      ==================================================================
+      ${banner}
+      ==================================================================
+      BANNER
+    '';
 
   # nixpkgs has set MAX_JOBS to all cores by now. A machine that runs out of memory loses the whole build.
   preBuild = maxJobsHook memoryPerJob;
