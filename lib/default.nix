@@ -70,6 +70,7 @@ let
       ;
   };
   wheelTargets = import ./internal/wheelTargets.nix;
+  nixpkgsRefusal = import ./internal/nixpkgsRefusal.nix { inherit lib; };
 
   # Packages
   withTorch = import ./internal/withTorch.nix { inherit lib; };
@@ -78,18 +79,24 @@ let
   maxJobsHook = import ./internal/maxJobsHook.nix;
   settings = import ./internal/variant/settings.nix { inherit lib parseCpu; };
   variantOf = import ./internal/variant {
-    inherit lib;
+    inherit lib surroundings;
     base = import ./internal/variant/base.nix { inherit lib specialisedClosure withCuda; };
     guard = import ./internal/variant/guard.nix {
       inherit
         lib
         cudaVersions
+        nixpkgsRefusal
         problem
         suggestion
         ;
     };
+    linked = import ./internal/variant/linked.nix {
+      inherit lib runsOn;
+      olderCudnn = import ./internal/olderCudnn.nix { inherit lib; };
+    };
     naming = import ./internal/variant/naming.nix { inherit lib parseCpu parseGpu; };
-    passthru = import ./internal/variant/passthru.nix { inherit lib surroundings; };
+    overridable = import ./internal/variant/overridable.nix { inherit lib; };
+    passthru = import ./internal/variant/passthru.nix { inherit lib; };
     phases = import ./internal/variant/phases.nix { inherit lib ccacheHook maxJobsHook; };
   };
 
@@ -156,6 +163,7 @@ in
       nearest
       nearestCuda
       nearestNames
+      nixpkgsRefusal
       problem
       suggestion
       wheelTargets

@@ -36,6 +36,8 @@ let
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
   pkgsFor = lib.genAttrs cudas (variantsLib.internal.withCuda cudaPkgs);
 
+  refusal = variantsLib.internal.nixpkgsRefusal cudaPkgs;
+
   # The default CUDA, or for a GPU that it cannot target the nearest one that can.
   resolveCuda =
     { gpu, cuda, ... }:
@@ -44,7 +46,12 @@ let
     else if gpu == null then
       defaultCuda
     else
-      variantsLib.internal.nearestCuda (variantsLib.parseGpu gpu) defaultCuda cudas;
+      let
+        wanted = variantsLib.parseGpu gpu;
+      in
+      variantsLib.internal.nearestCuda wanted defaultCuda (
+        lib.filter (cuda: refusal wanted cuda == null) cudas
+      );
 
   build =
     choice:
@@ -61,7 +68,7 @@ let
       stock = pkgs.python3Packages.torch;
     in
     variantsLib.internal.problem {
-      inherit system;
+      inherit refusal system;
       cpu = variantsLib.parseCpu choice.cpu;
       gpus = lib.optional (choice.gpu != null) (variantsLib.parseGpu choice.gpu);
       cuda = resolveCuda choice;

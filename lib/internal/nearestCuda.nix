@@ -1,8 +1,8 @@
 { lib, cudaTargets }:
 
 /**
-  The CUDA release to build for a GPU: the preferred one if it targets the GPU, else the nearest of those
-  that are there. Where none does it is the preferred one, and `problem` says what is wrong with it.
+  The CUDA release to build for a GPU: the preferred one if it is there and targets the GPU, else the
+  nearest of those that are there. Where none does it is the preferred one, and `problem` says what is wrong with it.
 
   # Type
 
@@ -23,10 +23,11 @@ gpu: preferred: available:
 let
   targets = cudaTargets gpu;
   candidates = lib.sort lib.versionOlder (lib.filter targets available);
+  later = lib.filter (version: lib.versionAtLeast version preferred) candidates;
 in
-if targets preferred || candidates == [ ] then
+if candidates == [ ] then
   preferred
-else if lib.versionOlder preferred gpu.cuda.min then
-  lib.head candidates
+else if later != [ ] then
+  lib.head later
 else
   lib.last candidates

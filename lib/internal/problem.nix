@@ -9,12 +9,13 @@ in
   Why a package set cannot build a variant, in one line, or `null` if it can.
 
   `cuda`, `pytorch` and `system` are what the package set gives; `wheelTargets` are the targets that
-  an official wheel has code for, `null` where PyTorch is compiled.
+  an official wheel has code for, `null` where PyTorch is compiled; `refusal` is what else the package set says of a
+  GPU and a CUDA release.
 
   # Type
 
   ```
-  problem :: { gpus, cpu, system, cuda, pytorch, wheelTargets } -> Null | String
+  problem :: { gpus, cpu, system, cuda, pytorch, wheelTargets, refusal } -> Null | String
   ```
 
   # Example
@@ -31,6 +32,7 @@ in
   cuda,
   pytorch,
   wheelTargets ? null,
+  refusal ? _: _: null,
 }:
 let
   cpuReasons =
@@ -50,6 +52,7 @@ let
         "CUDA ${cuda} cannot target ${gpu.name}, ${gpu.cuda.min} ${
           if gpu.cuda ? max then "to ${gpu.cuda.max}" else "and later"
         } can"
+    ++ lib.optional (refusal gpu cuda != null) (refusal gpu cuda)
     ++ lib.optional (versionOlder pytorch gpu.pytorch.min) "PyTorch ${pytorch} does not know ${gpu.name}, ${gpu.pytorch.min} and later do"
     ++
       lib.optional (wheelTargets != null && !lib.elem gpu.target wheelTargets)

@@ -16,7 +16,7 @@
   # Type
 
   ```
-  suggestion :: { gpus, cpu, system, cuda, cudas, pytorch, wheelTargets } -> String
+  suggestion :: { gpus, cpu, system, cuda, cudas, pytorch, wheelTargets, refusal } -> String
   ```
 
   # Example
@@ -47,7 +47,8 @@ let
       }
     ) == null;
   wanted = if gpus == [ ] then null else lib.head gpus;
-  otherCuda = nearestCuda wanted cuda cudas;
+  refusal = context.refusal or (_: _: null);
+  otherCuda = nearestCuda wanted cuda (lib.filter (other: refusal wanted other == null) cudas);
   working = lib.filter works (
     lib.cartesianProduct {
       gpu = [ null ] ++ map (gpu: gpu // { target = gpu.capability; }) (lib.attrValues hardware.gpus);

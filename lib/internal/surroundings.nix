@@ -20,7 +20,8 @@
   # Inputs
 
   `pythonPackages`
-  : the scope that has this torch already, or `null` for one of its own, made of `interpreter`
+  : the scope that has this torch already, or `null` for one of its own, made of `interpreter`, which it is too where
+    that scope has another by now
 
   # Example
 
@@ -41,7 +42,11 @@ let
     self = own;
     packageOverrides = _: _: { inherit torch; };
   };
-  scope = if pythonPackages == null then own.pkgs else pythonPackages;
+  scope =
+    if pythonPackages != null && pythonPackages.torch.drvPath == torch.drvPath then
+      pythonPackages
+    else
+      own.pkgs;
 
   # torchvision and torchaudio, and what leads from them to torch.
   companions = withTorch interpreter.pkgs (lib.filter (name: interpreter.pkgs ? ${name}) [

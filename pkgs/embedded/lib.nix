@@ -101,6 +101,7 @@ builtins
   optionals = condition: values: if condition then values else [ ];
   last = list: elemAt list (length list - 1);
   take = count: list: genList (elemAt list) (if count < length list then count else length list);
+  subtractLists = dropped: filter (value: !elem value dropped);
   intersectLists = wanted: filter (value: elem value wanted);
   findFirst =
     predicate: default: list:

@@ -15,6 +15,7 @@ EXPRESSIONS = [
     'lib.hasPrefix "sm" "sm90"',
     'lib.removePrefix "a" "abc"',
     "lib.intersectLists [ 1 2 3 ] [ 3 1 ]",
+    "lib.subtractLists [ 3 1 ] [ 1 2 3 ]",
     "lib.take 2 [ 1 2 3 ]",
     "lib.take 5 [ 1 2 3 ]",
     "lib.last [ 1 2 3 ]",

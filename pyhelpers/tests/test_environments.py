@@ -244,6 +244,12 @@ def test_as_it_was_installed(installed: Path) -> None:
     assert row.where == "3 files, 2 of them by hash"
 
 
+def test_a_second_name_of_a_file_is_no_other_file(installed: Path) -> None:
+    library = installed / "torch" / "lib" / "libc10.so"
+    library.with_name("libc10-copy.so").hardlink_to(library)
+    assert wrong_rows(installed, Origin.WHEEL) == []
+
+
 def overwrite(path: Path, old: bytes, new: bytes) -> None:
     data = path.read_bytes()
     assert old in data

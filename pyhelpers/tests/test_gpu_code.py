@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from binaries import c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
+from binaries import CUDA, c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
 
 from pytorch_variants.binary.elf import SECTION, Elf
 from pytorch_variants.binary.fatbin import CONTAINER, Container, read_fatbins, scan
@@ -90,7 +90,8 @@ def stray(kind: str) -> bytes:
     if kind == "cubin":
         start, size = entry(fat)
         return fat[start : start + size]
-    source = scratch() / "kernels.cu"
+    source = scratch() / "stray.cu"
+    source.write_text(CUDA)
     return subprocess.run(
         [tool("nvcc"), "-ptx", "-arch=compute_80", "-o", "/dev/stdout", source],
         capture_output=True,
@@ -125,7 +126,7 @@ def embedded(section: str, kind: str) -> bytes:
         f'.section {section}\n.balign 8\n.globl stray\nstray: .incbin "{directory / "stray"}"\n'
     )
     source = directory / "kernels.cu"
-    source.write_text((scratch() / "kernels.cu").read_text() if right() else "")
+    source.write_text(CUDA)
     subprocess.run(["gcc", "-c", directory / "stray.s", "-o", directory / "stray.o"], check=True)
     options = ("-gencode=arch=compute_90,code=sm_90", "-Xcompiler=-fPIC", "-cudart=static", "-shared")
     library = directory / "lib.so"
@@ -445,3 +446,23 @@ def test_an_official_wheel_under_its_own_name() -> None:
     for variant, expected in ((all_of, []), (some, ["extra"]), (more, ["missing"]), (one, ["extra"])):
         found = [r.kind for r in check_gpu([library], variant, Origin.WHEEL) if r.status == "wrong"]
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("codes", "kinds"),
+    [
+        (("compute_90,code=sm_90",), []),
+        (("compute_80,code=sm_80", "compute_90,code=sm_90"), ["extra"]),
+        (("compute_90,code=[sm_90,compute_90]",), ["ptx"]),
+        (("compute_80,code=sm_80",), ["missing"]),
+    ],
+)
+@pytest.mark.parametrize("origin", [Origin.SOURCE, Origin.WHEEL])
+def test_a_companion_is_for_what_the_name_says(
+    origin: Origin, codes: tuple[str, ...], kinds: list[str]
+) -> None:
+    options = [f"-gencode=arch={code}" for code in codes]
+    data = nvcc_library("companion" + "".join(re.findall(r"\w+", " ".join(codes))), *options).read_bytes()
+    found = rows(data, "pytorch-sm90-avx512", origin, name="my_ops/_C.so", role="companion")
+    assert [row.kind for row in found if row.status == "wrong"] == kinds
+    assert {row.subject for row in found if row.kind} <= {"my_ops/_C.so"}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import c_library, cuda_library, cuobjdump, nvcc_library, scratch, tool
+from binaries import CUDA, c_library, cuda_library, cuobjdump, nvcc_library, scratch, tool
 from commands import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,11 +28,16 @@ BOTH = ("-gencode=arch=compute_80,code=[sm_80,compute_80]",)
 OWN = "Name: thing\nAuthor: somebody\nLicense: MIT\n"
 
 
+def kernels() -> Path:
+    path = scratch() / "inspected.cu"
+    path.write_text(CUDA)
+    return path
+
+
 def cubin(arch: str) -> bytes:
     target = scratch() / f"inspected{arch}.cubin"
     if not target.exists():
-        cuda_library("many")
-        options = ("-cubin", f"-arch=sm_{arch}", "-o", target, scratch() / "kernels.cu")
+        options = ("-cubin", f"-arch=sm_{arch}", "-o", target, kernels())
         subprocess.run([tool("nvcc"), *options], check=True)
     return target.read_bytes()
 
@@ -189,7 +194,7 @@ def test_gpu_code_by_itself(tmp_path: Path) -> None:
     (tmp_path / "a.ptx").write_bytes(ptx)
     assert summary(inspect_path(tmp_path / "a.ptx")) == {"a.ptx": ("PTX_90a",)}
     options = ("-fatbin", "-gencode=arch=compute_80,code=[sm_80,compute_80]", "-o", tmp_path / "a.fatbin")
-    subprocess.run([tool("nvcc"), *options, scratch() / "kernels.cu"], check=True)
+    subprocess.run([tool("nvcc"), *options, kernels()], check=True)
     assert summary(inspect_path(tmp_path / "a.fatbin")) == {"a.fatbin": ("sm_80", "PTX_80")}
 
 

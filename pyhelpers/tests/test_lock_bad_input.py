@@ -334,7 +334,11 @@ PLANS = {
     ("pytorch-sm90-avx512", "--nixpkgs", "/nowhere"): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--nixpkgs", ""): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--nixpkgs", "/etc/passwd"): "write locked, embedded, source or the path",
-    ("pytorch-sm90-avx512", "--nixpkgs", os.fsdecode(b"/caf\xe9")): "write locked, embedded, source or the path",
+    (
+        "pytorch-sm90-avx512",
+        "--nixpkgs",
+        os.fsdecode(b"/caf\xe9"),
+    ): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--flake", "/nowhere"): "no flake.nix there",
     ("pytorch-sm90-avx512", "--flake", os.fsdecode(b"/caf\xe9")): "no flake.nix there",
     ("pytorch-sm90-avx512", "--gpus"): "no such option",

@@ -106,6 +106,14 @@ def test_the_sentence_is_made_from_the_lists() -> None:
     assert wrong("files", "readable", (), detail="not an ELF file").found_text == "not an ELF file"
 
 
+def test_of_a_long_list_the_first_are_shown_unless_it_is_wrong() -> None:
+    names = tuple("abcdefgh")
+    assert note("files", (), names, detail="read").found_text == "a b c d e f and 2 more: read"
+    assert ok("files", names[:6], names[:7]).expected_text == "a b c d e f"
+    assert ok("files", names[:6], names[:7]).found_text == "a b c d e f and 1 more"
+    assert wrong("files", (), names).found_text == "a b c d e f g h"
+
+
 PTX = wrong("GPU code", "sm_90", "PTX_90", kind="ptx", subject="libtorch_cuda.so")
 EXTRA = wrong("GPU code", "sm_90", "sm_80", kind="extra", subject="nvidia/nccl/lib/libnccl.so.2")
 OTHER = wrong("linkage", "found", "no libc10.so")

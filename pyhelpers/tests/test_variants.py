@@ -133,7 +133,7 @@ def test_nearest_cuda(nix: Nix) -> None:
 def test_checks_are_those_that_one_place_lists(nix: Nix) -> None:
     names = set(nix.eval(f".#checks.{SYSTEM}", "builtins.attrNames"))
     has_linters = nix.eval(f".#legacyPackages.{SYSTEM}", "p: p.pkgs ? statix")
-    assert names == {f"verify-{FLAGSHIP}", *({"lint"} if has_linters else ())}
+    assert names == {f"verify-{FLAGSHIP}", "lib", *({"lint"} if has_linters else ())}
     check = nix.eval(f".#checks.{SYSTEM}.verify-{FLAGSHIP}.drvPath")
     assert check == nix.eval(f".#{FLAGSHIP}.tests.verify.drvPath")
 

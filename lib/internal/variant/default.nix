@@ -2,14 +2,18 @@
   lib,
   base,
   guard,
+  linked,
   naming,
+  overridable,
   passthru,
   phases,
+  surroundings,
 }:
 
 /**
   `mkPytorchVariant`, for it and for overlays: nixpkgs' own torch, overridden twice. Each step is a file of this
-  directory.
+  directory. Whoever overrides the result gets the variant that its arguments then say, or nixpkgs' own torch where
+  no variant's name says it: ROCm, or CUDA for all GPUs of the package set.
 
   # Type
 
@@ -28,75 +32,179 @@
 */
 from: settings:
 let
-  named = naming settings;
-  found = base from settings named;
+  asked = naming settings;
+  found = base from settings asked;
   inherit (found) interpreter pkgs stock;
-  inherit (named) cpu cudaSupport gpus;
   inherit (pkgs.stdenv.hostPlatform) system;
+  config = pkgs.config or { };
 
-  cuda = pkgs.cudaPackages.cudaMajorMinorVersion;
-  # A cuDNN that has dropped the GPU would be linked and then fail at its first call.
-  cudnn = lib.versions.majorMinor (pkgs.cudaPackages.cudnn.version or "0");
-  withoutCudnn = lib.any (g: g.cudnn ? max && lib.versionOlder g.cudnn.max cudnn) gpus;
+  # What the recipe is handed before anybody overrides it.
+  own = {
+    inherit (asked) cudaSupport;
+    gpuTargets = asked.targets;
+  };
 
-  pname = named.pname {
-    inherit system cuda;
-    python = interpreter.pythonVersion;
-  };
-  targeted = stock.override (
-    { inherit cudaSupport; } // lib.optionalAttrs cudaSupport { gpuTargets = named.targets; }
-  );
-  origins = {
-    source = "compiled from source";
-    wheel = "the official wheel; CPU flags not applied, it dispatches at run time";
-  };
-  added = phases {
-    inherit pkgs;
-    inherit (settings) compilerCache cpuFlags memoryPerJob;
-    leftOut = (cpu.without or [ ]) ++ lib.optional withoutCudnn "CUDNN";
-    banner = lib.concatStringsSep "\n" [
-      pname
-      "  PyTorch       ${stock.version}, Python ${interpreter.pythonVersion}"
-      "  GPU target    ${
+  # An overlay sees package sets that somebody has derived from its own: pkgsRocm, pkgsForCudaArch.sm_80.
+  bare = target: lib.head (builtins.match "([0-9.]+[af]?).*" target);
+  elsewhere = lib.subtractLists (config.cudaCapabilities or [ ]) (map bare asked.targets);
+  forOthers = from ? torch && (config.cudaCapabilities or [ ]) != [ ] && elsewhere != [ ];
+
+  contains = part: text: lib.replaceStrings [ part ] [ "" ] text != text;
+
+  make =
+    change: finish:
+    let
+      arguments = own // change own;
+      rocm = arguments.rocmSupport or (config.rocmSupport or false);
+      unnamed =
+        rocm || arguments.cudaSupport && arguments.gpuTargets == [ ] || forOthers && change own == { };
+    in
+    if unnamed then
+      # Targets of CUDA would be handed to ROCm.
+      finish (
+        stock.override (
+          original:
+          let
+            given = change (original // own);
+          in
+          if given.gpuTargets or [ ] == own.gpuTargets then removeAttrs given [ "gpuTargets" ] else given
+        )
+      )
+    else
+      variant change finish arguments;
+
+  variant =
+    change: finish: arguments:
+    let
+      named = naming (
+        settings // { gpuTargets = lib.optionals arguments.cudaSupport arguments.gpuTargets; }
+      );
+      inherit (named) cpu cudaSupport gpus;
+      cudaPackages = arguments.cudaPackages or pkgs.cudaPackages;
+      cuda = cudaPackages.cudaMajorMinorVersion;
+      libraries =
         if cudaSupport then
-          "${lib.concatStringsSep ";" named.targets}  ${named.gpuText}"
+          linked { inherit pkgs cudaPackages gpus; }
         else
-          named.gpuName system
-      }"
-      "  CPU features  ${if cpu == null then "the platform's" else cpu.title}  ${toString settings.cpuFlags}"
-      "  CUDA          ${if cudaSupport then cuda else "disabled"}"
-      "  Origin        ${origins.${targeted.origin or "source"}}"
-    ];
-  };
-in
-guard
-  {
-    inherit
-      cpu
-      cuda
-      gpus
-      pname
-      stock
-      ;
-    inherit (from) pkgs;
-  }
-  (
-    targeted.overrideAttrs (
-      final: old: {
-        inherit pname;
+          {
+            arguments = { };
+            rebuilt = [ ];
+            leftOut = [ ];
+          };
+
+      targeted = stock.override (
+        original:
+        builtins.intersectAttrs (lib.functionArgs stock.override) libraries.arguments
+        // change (original // own)
+        // {
+          inherit cudaSupport;
+        }
+        // lib.optionalAttrs cudaSupport { gpuTargets = named.targets; }
+      );
+      python = (targeted.pythonModule or interpreter).pythonVersion;
+      wheel = targeted.origin or "source" == "wheel";
+      cpuFlags = lib.optionals (!wheel) settings.cpuFlags;
+
+      spelled = { inherit system cuda python; };
+      compiledName = named.pname spelled;
+      # No package carries the name of what it is not.
+      variantName = if wheel then named.wheelName spelled else compiledName;
+
+      added = phases {
+        inherit pkgs cpuFlags;
+        inherit (settings) compilerCache memoryPerJob;
+        # The recipe's own switches leave out the others.
+        leftOut = (cpu.without or [ ]) ++ lib.intersectLists [ "CUDNN" ] libraries.leftOut;
+        banner = lib.concatStringsSep "\n" (
+          [
+            variantName
+            "  PyTorch       ${targeted.version}, Python ${python}"
+            "  GPU target    ${
+              if cudaSupport then
+                "${lib.concatStringsSep ";" named.targets}  ${named.gpuText}"
+              else
+                named.gpuName system
+            }"
+          ]
+          ++ lib.optional (
+            !wheel
+          ) "  CPU features  ${if cpu == null then "the platform's" else cpu.title}  ${toString cpuFlags}"
+          ++ [ "  CUDA          ${if cudaSupport then cuda else "disabled"}" ]
+          ++ lib.optional (
+            libraries.rebuilt != [ ]
+          ) "  Compiled too  ${lib.concatStringsSep ", " libraries.rebuilt}"
+          ++ lib.optional (
+            libraries.leftOut != [ ]
+          ) "  Left out      ${lib.concatStringsSep ", " libraries.leftOut}"
+          ++ (
+            if wheel then
+              [
+                "  Origin        the official wheel; its CPU code chooses what to run"
+                "${compiledName} is compiled where a package set has compilers: --nixpkgs locked or --nixpkgs source"
+              ]
+            else
+              [ "  Origin        compiled from source" ]
+          )
+        );
+      };
+
+      described = targeted.overrideAttrs (old: {
+        pname = variantName;
         preConfigure = (old.preConfigure or "") + added.preConfigure;
         preBuild = (old.preBuild or "") + added.preBuild;
-        passthru = passthru {
-          inherit cuda named settings;
-          base = found;
-          pythonPackages = from.pythonPackages or null;
-        } final.finalPackage (old.passthru or { });
+        passthru =
+          (old.passthru or { })
+          // passthru {
+            inherit
+              cpuFlags
+              cuda
+              libraries
+              named
+              python
+              settings
+              stock
+              variantName
+              wheel
+              ;
+            inherit system;
+          };
         meta = old.meta // {
-          description = named.description { inherit system cuda; };
+          description = named.description { inherit system cuda wheel; };
+          # A scanner looks for the project, not for the package.
+          identifiers = old.meta.identifiers or { } // {
+            cpeParts = {
+              product = targeted.pname;
+            }
+            // old.meta.identifiers.cpeParts or { };
+          };
           platforms = lib.foldl' lib.intersectLists (cpu.platforms or [ system ]) (
             map (g: g.platforms) gpus
           );
         };
-      }
-    )
-  )
+      });
+      package = finish described;
+      around = surroundings {
+        inherit pkgs interpreter;
+        pythonPackages = from.pythonPackages or null;
+      } self;
+      self =
+        package
+        // around
+        // {
+          tests = (package.tests or { }) // around.tests;
+        };
+    in
+    guard {
+      inherit
+        cpu
+        cuda
+        gpus
+        stock
+        ;
+      pname = variantName;
+      inherit (from) pkgs;
+      # Whoever replaces a phase drops what makes it the variant.
+      intact = package.pname != variantName || contains added.preConfigure (package.preConfigure or "");
+    } self;
+in
+overridable { inherit stock make; }

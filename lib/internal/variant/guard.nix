@@ -1,6 +1,7 @@
 {
   lib,
   cudaVersions,
+  nixpkgsRefusal,
   problem,
   suggestion,
 }:
@@ -19,6 +20,7 @@
     gpus :: [ Gpu ],
     cpu :: Null | Cpu,
     cuda :: String,
+    intact :: Bool,
   } -> Derivation -> Derivation
   ```
 
@@ -26,6 +28,9 @@
 
   `pkgs`
   : the package set that the caller gave, whose CUDA releases are suggested
+
+  `intact`
+  : that the phases still have the variant's flags, whatever was overridden
 */
 {
   pname,
@@ -34,6 +39,7 @@
   gpus,
   cpu,
   cuda,
+  intact,
 }:
 variant:
 let
@@ -42,6 +48,7 @@ let
     inherit (pkgs.stdenv.hostPlatform) system;
     pytorch = stock.version;
     wheelTargets = stock.wheelTargets or null;
+    refusal = nixpkgsRefusal pkgs;
   };
   found = problem context;
   nearest = suggestion (context // { cudas = cudaVersions pkgs; });
@@ -55,6 +62,8 @@ else if found != null then
   throw "${pname}: ${found}${
     lib.optionalString (nearest != "") "; nearest that works here: ${nearest}"
   }"
+else if !intact then
+  throw "${pname}: preConfigure has lost the variant's flags: append to the old one, or give the package a pname of its own"
 else
   lib.warnIf (cudaSupport && !(config.cudaSupport or true))
     "${offCache}: import nixpkgs with config.cudaSupport = true, as its CUDA builds do"

@@ -23,7 +23,8 @@ in
     gpuName :: System -> String,
     gpuText :: String,
     pname :: { system, python, cuda } -> String,
-    description :: { system, cuda } -> String,
+    wheelName :: { system, python, cuda } -> String,
+    description :: { system, cuda, wheel ? false } -> String,
   }
   ```
 
@@ -52,6 +53,19 @@ let
       "mps"
     else
       "cpu";
+  spelled =
+    package: end:
+    {
+      system,
+      python,
+      cuda,
+    }:
+    concatStringsSep "-" (
+      [ "${package}-python${undotted python}" ]
+      ++ optional cudaSupport "cuda${underscored cuda}"
+      ++ [ (gpuName system) ]
+      ++ end
+    );
   gpuText = concatMapStringsSep ", " (
     g: "NVIDIA ${g.architecture} ${g.name} (${concatStringsSep ", " (lib.take 4 g.products)})"
   ) gpus;
@@ -65,24 +79,19 @@ in
     gpuText
     ;
   targets = map (g: g.target) gpus;
-  pname =
+  pname = spelled "pytorch" (optional (cpu != null) cpu.name);
+  # The same GPUs' official wheel, which has no instruction set of its own.
+  wheelName = spelled "pytorch-bin" [ ];
+  description =
     {
       system,
-      python,
       cuda,
+      wheel ? false,
     }:
-    concatStringsSep "-" (
-      [ "pytorch-python${undotted python}" ]
-      ++ optional cudaSupport "cuda${underscored cuda}"
-      ++ [ (gpuName system) ]
-      ++ optional (cpu != null) cpu.name
-    );
-  description =
-    { system, cuda }:
-    "PyTorch for ${
+    "PyTorch${lib.optionalString wheel "'s official wheel"} for ${
       concatStringsSep " and " (
         optional cudaSupport "${gpuText} with CUDA ${cuda}"
-        ++ optional (cpu != null) "CPUs with ${cpu.title} (${lib.head cpu.first} and later)"
+        ++ optional (cpu != null && !wheel) "CPUs with ${cpu.title} (${lib.head cpu.first} and later)"
         ++ optional (gpuName system == "mps") "Apple silicon with Metal Performance Shaders"
       )
     }";

@@ -1,48 +1,55 @@
-{ lib, surroundings }:
+{ lib }:
 
 /**
-  What a variant says of itself, and what stands around it: its Python, companions and tests, which follow the
-  final package.
+  What a variant says of itself. What stands around it, its Python, companions and tests, is `surroundings`.
 
   # Type
 
   ```
   passthru :: {
-    base :: { pkgs, interpreter, stock },
-    named :: naming's result,
-    settings :: settings' result,
+    cpuFlags :: [ String ],
     cuda :: String,
-    pythonPackages :: Null | Scope,
-  } -> Derivation -> AttrSet -> AttrSet
+    libraries :: linked's result,
+    named :: naming's result,
+    python :: String,
+    settings :: settings' result,
+    stock :: Derivation,
+    system :: String,
+    variantName :: String,
+    wheel :: Bool,
+  } -> AttrSet
   ```
 */
 {
-  base,
-  named,
-  settings,
+  cpuFlags,
   cuda,
-  pythonPackages,
+  libraries,
+  named,
+  python,
+  settings,
+  stock,
+  system,
+  variantName,
+  wheel,
 }:
-finalPackage: old:
 let
-  around = surroundings {
-    inherit (base) pkgs interpreter;
-    inherit pythonPackages;
-  } finalPackage;
   inherit (named) cudaSupport targets;
 in
-old
-// around
-// {
-  inherit (settings) cpuFlags memoryPerJob;
-  inherit (base) stock;
-  inherit cudaSupport;
-  gpu = if cudaSupport then named.gpuName base.pkgs.stdenv.hostPlatform.system else null;
-  cpu = named.cpu.name or null;
+{
+  inherit
+    cpuFlags
+    cudaSupport
+    python
+    stock
+    variantName
+    ;
+  inherit (settings) memoryPerJob;
+  # What is compiled beside torch for its GPUs, and what of PyTorch is missing for them.
+  inherit (libraries) rebuilt leftOut;
+  gpu = if cudaSupport then named.gpuName system else null;
+  cpu = if wheel then null else named.cpu.name or null;
   cuda = if cudaSupport then cuda else null;
-  python = base.interpreter.pythonVersion;
   gpuTargets = targets;
-  tests = (old.tests or { }) // around.tests;
 }
 # torchvision, torchaudio and other CUDA extensions of nixpkgs compile for these.
 // lib.optionalAttrs cudaSupport { cudaCapabilities = targets; }

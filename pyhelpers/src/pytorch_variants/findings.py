@@ -17,6 +17,8 @@ Status = Literal["ok", "wrong", "note"]
 Kind = Literal["", "ptx", "extra", "missing"]
 KINDS: tuple[Kind, ...] = ("ptx", "extra", "missing")
 Strictness = Literal["error", "note", "ignore"]
+# Of a list in a table.
+_SHOWN = 6
 STRICTNESSES: tuple[Strictness, ...] = ("error", "note", "ignore")
 
 
@@ -60,15 +62,20 @@ class Finding:
     kind: Kind = ""
     subject: str = ""
 
+    def _shown(self, texts: tuple[str, ...]) -> str:
+        # What is wrong is named in full.
+        more = 0 if self.status == "wrong" else max(len(texts) - _SHOWN, 0)
+        return " ".join(texts[: len(texts) - more]) + f" and {more} more" * bool(more)
+
     @property
     def expected_text(self) -> str:
-        """What was expected, as a table has it."""
-        return " ".join(self.expected)
+        """What was expected, as a table has it: of a long list, the first."""
+        return self._shown(self.expected)
 
     @property
     def found_text(self) -> str:
-        """What was found, as a table has it."""
-        return ": ".join(text for text in (" ".join(self.found), self.detail) if text)
+        """What was found, as a table has it: of a long list, the first."""
+        return ": ".join(text for text in (self._shown(self.found), self.detail) if text)
 
 
 Texts = str | Iterable[str]

@@ -177,8 +177,8 @@ def main() -> int:
         outcome = run(case, shlex.split(options.verify), bases)
         print(line(outcome, width), flush=True)
         outcomes.append(outcome)
-    if options.json:
-        options.json.write_text(json.dumps([as_json(outcome) for outcome in outcomes], indent=2) + "\n")
+        if options.json:
+            options.json.write_text(json.dumps([as_json(each) for each in outcomes], indent=2) + "\n")
     return summary(outcomes, width)
 
 

@@ -1,6 +1,7 @@
 """Libraries compiled for a case: C by gcc, GPU code by nvcc, put together with every byte chosen."""
 
 import functools
+import os
 import subprocess
 import sys
 import tempfile
@@ -60,21 +61,32 @@ def library(
         for name, data in (embed or {}).items():
             (Path(room) / name).write_bytes(data)
         output = Path(room) / "out.so"
-        command = ["gcc", "-O2", "-fPIC", kind, "source.c", *flags, "-o", str(output)]
+        found = [from_origin(flag, target) for flag in flags]
+        command = ["gcc", "-O2", "-fPIC", kind, "source.c", *found, "-o", str(output)]
         subprocess.run(command, check=True, cwd=room, capture_output=True)
         return write(target, output.read_bytes(), 0o755)
+
+
+def from_origin(flag: str, target: Path) -> str:
+    """A place to look for libraries, as seen from a library in the same site-packages."""
+    start = "-Wl,-rpath,"
+    place = Path(flag.removeprefix(start))
+    homes = [folder for folder in target.parents if folder.name == "site-packages"]
+    if not flag.startswith(start) or not homes or not place.is_relative_to(homes[0]):
+        return flag
+    return f"{start}$ORIGIN/{os.path.relpath(place, target.parent)}"
 
 
 def linked(env: Path, *more: Path) -> list[str]:
     """Flags that link a library to the environment's torch."""
     torch = ["-Wl,--no-as-needed", f"-L{lib(env)}", "-l:libc10.so", "-l:libtorch_cpu.so"]
-    return [*torch, *map(str, more), "-Wl,--allow-shlib-undefined", "-Wl,-rpath,$ORIGIN/../torch/lib"]
+    return [*torch, *map(str, more), "-Wl,--allow-shlib-undefined", f"-Wl,-rpath,{lib(env)}"]
 
 
 def cuda_linked(env: Path) -> list[str]:
     """Flags that also link it to CUDA's runtime, found as torch finds it."""
     runtime = nvidia(env, "libcudart.so.*")
-    where = f"-Wl,-rpath,$ORIGIN/../{runtime.parent.relative_to(site(env))}"
+    where = f"-Wl,-rpath,{runtime.parent}"
     return [*linked(env, runtime), "-l:libtorch_cuda.so", "-l:libc10_cuda.so", where]
 
 

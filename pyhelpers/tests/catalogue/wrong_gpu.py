@@ -17,7 +17,6 @@ from .elf import (
 )
 
 LINALG = "libtorch_cuda_linalg.so"
-CUDA = "libtorch_cuda.so"
 
 
 @case("It is for sm_90, and claims sm_80.", variant="pytorch-sm80-avx512", row="sm_90")
@@ -137,8 +136,8 @@ def linalg_headers_lie(env: Path) -> None:
     tell(env, write(lib(env, LINALG), bytes(data)))
 
 
-@case("One of libtorch_cuda.so's kernels is for sm_86 under a header that says sm_90.", row=CUDA)
-def cuda_one_header_lies(env: Path) -> None:
+@case("One kernel of 107 is for sm_86 under a header that says sm_90.", row=LINALG)
+def linalg_one_header_lies(env: Path) -> None:
     from .base import bases
 
     other, theirs = fatbins(lib(bases() / "sm86", LINALG))
@@ -219,6 +218,19 @@ def linalg_kind_is_ptx(env: Path) -> None:
     for container in found:
         for entry in container.entries:
             struct.pack_into("<H", data, entry.at, PTX)
+    tell(env, write(lib(env, LINALG), bytes(data)))
+
+
+@case("One container of 107 has PTX alone: that file's kernels wait for the driver's compiler.", row=LINALG)
+def linalg_one_container_ptx(env: Path) -> None:
+    data, found = fatbins(lib(env, LINALG))
+    entry = max((x for c in found for x in c.entries), key=lambda x: x.size)
+    code = bytearray(fatbin("compute_90", options=("-no-compress",)))
+    header = struct.unpack_from("<I", code, 20)[0]
+    room = entry.header + entry.size - header
+    struct.pack_into("<Q", code, 24, room)
+    code = code[16:] + bytes(room - (len(code) - 16 - header))
+    data[entry.at : entry.at + len(code)] = code
     tell(env, write(lib(env, LINALG), bytes(data)))
 
 

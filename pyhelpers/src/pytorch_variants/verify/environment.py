@@ -358,7 +358,7 @@ def converse(
     if messages and messages[-1].get("done"):
         return Conversation(tuple(messages[:-1]))
     if silent:
-        end = f"no answer for {patience:g} s; if it only takes long, let it with --patience"
+        end = f"no answer for {patience:g} s"
     elif code is None:
         end = "it closed the descriptor for its answers"
     else:

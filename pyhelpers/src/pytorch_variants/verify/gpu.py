@@ -6,6 +6,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pytorch_variants.binary.cubin import (
@@ -39,6 +40,7 @@ from pytorch_variants.findings import (
 from pytorch_variants.hardware.compatibility import CodeKind, runs_on, select
 from pytorch_variants.names.variant import Variant
 from pytorch_variants.retarget.cut import Cut
+from pytorch_variants.retarget.nvidia import is_bundled
 
 if TYPE_CHECKING:
     from pytorch_variants.verify.facts import LibraryFacts
@@ -311,7 +313,7 @@ def _contents(
     library: "LibraryFacts", name: str, wanted: _Wanted, own: Sequence[ContainerFacts], origin: Origin
 ) -> Iterator[Finding]:
     """Nothing is missing and nothing superfluous in what a library has in all."""
-    main, companion = library.path.name == MAIN_LIBRARY, library.role != "torch"
+    main = library.path.name == MAIN_LIBRARY
     official = origin is not Origin.SOURCE
     codes = [code for container in own for code in container.codes]
     chosen = [code for container in own for code in wanted.chosen(container)]
@@ -339,8 +341,6 @@ def _contents(
         yield ok("GPU code", wanted.names, tuple(f"sm_{arch}" for arch in sorted(most)), where, detail)
     elif official and not main and len(wanted.targets) > 1 and not any(map(wanted.lacking, own)):
         yield ok("GPU code", wanted.names, has, where, "as it came")
-    elif official and companion and found == wanted.targets:
-        yield note("GPU code", wanted.names, has, where, "as it came")
     elif missing := sorted(wanted.targets - found):
         detail = f"no code for {' '.join(f'sm_{arch}' for arch in missing)}"
         yield wrong("GPU code", wanted.names, has, where, detail, kind="missing", subject=name)
@@ -365,7 +365,7 @@ def _was_for(names: Iterable[str], targets: Iterable[int]) -> bool:
 
 
 def _each(
-    name: str, wanted: _Wanted, containers: Sequence[ContainerFacts], cut: Cut | None, *, lenient: bool
+    name: str, wanted: _Wanted, containers: Sequence[ContainerFacts], cut: Cut | None
 ) -> Iterator[Finding]:
     """Every container that should have code for the targets has it."""
     check, total = "code in every container", sum(c.number is not None for c in containers)
@@ -387,10 +387,7 @@ def _each(
         has = code_names(lacking[0].codes)
         where = f"{name} at {lacking[0].offset:#x}"
         detail = f"alone in {len(lacking)} of {len(containers)}"
-        if lenient:
-            yield note(check, wanted.names, has, where, detail)
-        else:
-            yield wrong(check, wanted.names, has, where, detail, kind="missing", subject=name)
+        yield wrong(check, wanted.names, has, where, detail, kind="missing", subject=name)
     if explained:
         detail = f"{len(explained)} of {total} had code for other GPUs alone, which retargeting took out"
         yield note("emptied containers", (), (), name, detail)
@@ -411,14 +408,14 @@ def _wholeness(name: str, gpu: GpuFacts) -> Iterator[Finding]:
         yield note("GPU code is whole", (), code_names(part), name, detail)
 
 
-def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, lenient: bool) -> Iterator[Finding]:
+def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, own: bool) -> Iterator[Finding]:
     """Cubins and PTX text in no container, and containers that no wrapper leads to."""
     for container in [container for container in gpu.loadable if container.loose]:
         [code] = container.codes
         where = f"{name} at {container.offset:#x}, {container.place}"
         runs = code in wanted.chosen(container) and code.kind != "ptx"
         kind: Kind = "ptx" if code.kind == "ptx" else "extra"
-        if runs or lenient:
+        if runs:
             yield note("GPU code in no container", wanted.names, code.name, where)
         else:
             yield wrong("GPU code in no container", wanted.names, code.name, where, kind=kind, subject=name)
@@ -426,7 +423,8 @@ def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, lenient: bool) -> I
     if lost:
         where = f"{name} at {lost[0].offset:#x}, {lost[0].place}"
         detail = f"no wrapper leads to {len(lost)} of {len(gpu.containers)}"
-        row = note if lenient else wrong
+        # Other packages may hand a fat binary to the driver themselves.
+        row = wrong if own else note
         yield row("registered GPU code", "registered", (), where, detail)
 
 
@@ -434,8 +432,6 @@ def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | 
     wanted, gpu, companion = _Wanted.of(variant), library.gpu, library.role != "torch"
     name = f"{library.package}/{library.path.name}" if companion else library.path.name
     needed = library.role == "needed"
-    # A package comes as it is published; what is needed or loaded beside it may have more, and has to run.
-    lenient = companion and not needed and origin is not Origin.SOURCE
     yield from _wholeness(name, gpu)
     containers = [c for c in gpu.loadable if not c.loose]
     linked = [
@@ -454,17 +450,23 @@ def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | 
     rows = list(_contents(library, name, wanted, own, origin))
     yield from rows
     if not any(row.status == "wrong" for row in rows):
-        yield from _each(name, wanted, containers, cut, lenient=lenient)
+        yield from _each(name, wanted, containers, cut)
     if linked:
         codes = [code for container in linked for code in container.codes]
         whose = "not PyTorch's own" if needed else "of NCCL or MAGMA, linked from the shared set"
         where = f"{name}: {len(linked)} containers {whose}"
         yield note("linked GPU code", (), code_names(codes), where)
-    yield from _elsewhere(name, wanted, gpu, lenient=lenient or needed)
+    yield from _elsewhere(name, wanted, gpu, own=not companion)
     if rest := [container for container in gpu.containers if container.linker_input]:
         codes = [code for container in rest for code in container.codes]
         where = f"{name}, {RELOCATABLE_SECTION_NAME}, {sum(code.size for code in codes) / 1e6:.1f} MB"
         yield note("device linker's input", (), code_names(codes), where, "never loaded")
+
+
+def _is_bundled(library: "LibraryFacts") -> bool:
+    """Whether it is NVIDIA's and bundled by auditwheel: torchvision.libs/libnvjpeg.8dd2b5e6.so.12."""
+    path = PurePosixPath(library.name)
+    return path.parts[0].endswith(".libs") and is_bundled(path)
 
 
 def check_gpu(
@@ -478,7 +480,7 @@ def check_gpu(
     `cuts` has what retargeting took out, by the libraries' names.
     """
     for library in libraries:
-        if library.role == "nvidia" or library.error:
+        if library.role == "nvidia" or library.error or _is_bundled(library):
             continue
         if f"{library.machine}-linux" not in variant.cpu.platforms and library.machine != "CUDA":
             where = library.name

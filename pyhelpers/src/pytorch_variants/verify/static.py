@@ -344,11 +344,14 @@ def _ask(files: _Files, patience: float) -> tuple[dict[str, Any], dict[str, str]
             if name := message.get("module"):
                 imported[name] = _import_problem(message)
         left = [name for name in question["modules"] if name not in imported]
-        if not said.end:
+        end = said.end
+        if end.startswith("no answer"):
+            end += "; if it only takes long, write --patience and more seconds"
+        if not end:
             return facts, imported
         if "opened" not in facts or not left:
-            return {**facts, "end": said.end, "trying": said.facts.get("trying", "")}, imported
-        imported[left[0]] = said.end
+            return {**facts, "end": end, "trying": said.facts.get("trying", "")}, imported
+        imported[left[0]] = end
         question["modules"] = {name: modules[name] for name in left[1:]}
 
 

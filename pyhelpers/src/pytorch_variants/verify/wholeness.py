@@ -109,10 +109,25 @@ def _look(site: Path, distribution: Distribution, elf: Collection[Path], hash_al
 
 def _unlisted(site: Path, distribution: Distribution, known: Collection[str], tree: Tree) -> list[str]:
     """Code below the distribution's own packages that no RECORD has."""
-    files = (path for path in (*tree.elf, *tree.python) if path.is_relative_to(site))
+    files = {
+        path.relative_to(site).as_posix(): path
+        for path in (*tree.elf, *tree.python)
+        if path.is_relative_to(site)
+    }
     names = distribution.top_level
-    mine = {name.as_posix() for path in files if (name := path.relative_to(site)).parts[0] in names}
-    return sorted(mine - set(known))
+    mine = {name for name in files if name.split("/")[0] in names}
+    # A listed file may have a second name.
+    unlisted = mine - set(known)
+    listed = {_inode(path) for name, path in files.items() if name in known} if unlisted else set()
+    return sorted(name for name in unlisted if _inode(files[name]) not in listed)
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
 
 
 def read_wholeness(
