@@ -247,7 +247,7 @@ def begin(variant: str, package_set: str, flake: Path = Path(), free: int | None
     messages = nix.nix("build", "--dry-run", "--no-link", f"{environment}^*", messages=True)
     to_build, *_ = read_dry_run(messages)
     known = nix.derivations(environment)
-    wheels = _wheels(facts, to_build, known)
+    wheels = None if facts["compiled"] else _wheels(facts, to_build, known)
     if wheels is None or not wheels.fetch:
         return 0
     free = _free() if free is None else free
@@ -303,7 +303,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     to_build, fetch, packed, unpacked = read_dry_run(messages)
     known = nix.derivations(torch)
     download = [path for path in to_build if known[path].fixed]
-    wheels = _wheels(facts, to_build, known)
+    wheels = None if facts["compiled"] else _wheels(facts, to_build, known)
     own = nix.rebuilt(torch, facts["stock"])
     build = sorted((path not in own, _name(path)) for path in to_build if not known[path].fixed)
     cores = settings["cores"]["value"] or usable_cores()
