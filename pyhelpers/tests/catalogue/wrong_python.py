@@ -110,7 +110,7 @@ def companion_crashes(env: Path) -> None:
 
 @case("A companion crashes in a library's constructor.", row="my_ops")
 def companion_crashes_in_constructor(env: Path) -> None:
-    source = "static void __attribute__((constructor)) start(void) { *(volatile int *)0 = 1; }\n"
+    source = "static void __attribute__((constructor)) start(void) { __builtin_trap(); }\n"
     library(companion(env) / "_C.so", source, linked(env))
 
 
