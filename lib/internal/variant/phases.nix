@@ -40,11 +40,6 @@ let
 in
 {
   # Exported by the shell, since recipes of different years set the same variables in different ways.
-    ${banner}
-    ==================================================================
-    BANNER
-  '';
-=======
   preConfigure =
     lib.optionalString (cpuFlags != [ ]) ''
       export CFLAGS="''${CFLAGS:-} ${flags}"
