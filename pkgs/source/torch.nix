@@ -151,7 +151,9 @@ stdenv.mkDerivation (final: {
   '';
 
   passthru = {
-    inherit dependencies cudaPackages cudaSupport leftOut;
+    inherit dependencies cudaPackages cudaSupport;
+    # Variants have a leftOut of their own, for what their hardware rules out.
+    notBuilt = leftOut;
     pythonModule = python;
     sample = import ./sample.nix final.finalPackage;
   };

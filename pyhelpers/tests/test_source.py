@@ -72,7 +72,7 @@ def test_what_it_cannot_build_is_refused_with_what_it_can(nix_source: Nix) -> No
 
 
 def test_a_variant_says_what_it_lacks(nix_source: Nix) -> None:
-    assert {"DISTRIBUTED", "FLASH_ATTENTION"} <= set(nix_source.eval(f".#{FLAGSHIP}.leftOut"))
+    assert {"DISTRIBUTED", "FLASH_ATTENTION"} <= set(nix_source.eval(f".#{FLAGSHIP}.notBuilt"))
 
 
 def test_a_file_that_cannot_be_had_is_one_line(nix_source: Nix) -> None:
