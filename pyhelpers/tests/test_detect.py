@@ -327,7 +327,7 @@ def test_a_gpu_and_a_cpu_of_different_machines(tmp_path: Path) -> None:
 
 
 def test_the_package_set_has_no_cuda_without_a_driver_floor(nix: Nix) -> None:
-    releases = nix.eval(f".#legacyPackages.{system()}", "all: all.lib.cudaVersions all.pkgs")
+    releases = nix.eval(f".#legacyPackages.{system()}", "all: all.lib.internal.cudaVersions all.pkgs")
     assert releases
     assert {release.split(".")[0] for release in releases} <= set(driver_floors())
 

@@ -43,7 +43,7 @@ def torches(derivations: set[str]) -> set[str]:
     return {
         path
         for path in derivations
-        if re.search(r"-python3\.\d+-(torch|pytorch-python\S+)-[\d.]+\.drv$", path)
+        if re.search(r"-python3\.\d+-(torch|pytorch-(bin-)?python\S+)-[\d.]+\.drv$", path)
     }
 
 

@@ -56,9 +56,10 @@ def test_it_is_what_its_name_says(embedded: Nix) -> None:
     data = json.loads((report / "report.json").read_text())
     assert data["passed"]
     assert data["variant"] == "pytorch-bin-sm89"
-    found = {row["check"]: row["found"] for row in reversed(data["findings"])}
-    assert found["architecture flags"] == "sm_86, which sm_89 runs"
-    assert found["GPU code"] == "sm_86 sm_89, which sm_89 runs"
+    found = {row["check"]: row for row in reversed(data["findings"])}
+    for check, codes in {"architecture flags": ["sm_86"], "GPU code": ["sm_86", "sm_89"]}.items():
+        assert (found[check]["expected"], found[check]["found"]) == (["sm_89"], codes)
+        assert "which the GPU runs" in found[check]["detail"]
 
 
 def test_kernels_for_this_gpu_alone_keep_their_code(embedded: Nix, official_libraries: Path) -> None:

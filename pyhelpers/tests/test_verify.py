@@ -49,7 +49,7 @@ def test_the_right_build_passes(environment: Path) -> None:
 
 def test_another_architecture(environment: Path) -> None:
     found = wrong(environment, "pytorch-sm80-avx512")
-    assert found["GPU code"] == "sm_80 | sm_90"
+    assert found["GPU code"] == "sm_80 | sm_90: no code for sm_80"
     assert found["architecture flags"] == "sm_80 | sm_90"
 
 
@@ -106,7 +106,7 @@ import subprocess, sys
 arguments = sys.argv[1:]
 place = arguments.index("-c") + 1
 arguments[place] = {launch!r} + arguments[place]
-sys.exit(subprocess.run([{str(environment / "bin" / "python")!r}, *arguments]).returncode)
+sys.exit(subprocess.run([{str(environment / "bin" / "python")!r}, *arguments], close_fds=False).returncode)
 """
     )
     python.chmod(0o755)

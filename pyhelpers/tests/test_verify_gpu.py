@@ -8,7 +8,7 @@ import pytest
 from binaries import nvcc_library, nvcc_objects
 
 from pytorch_variants.binary.elf import open_elf
-from pytorch_variants.binary.fatbin import read_fatbins
+from pytorch_variants.binary.fatbin import RELOCATABLE_SECTION_NAME, SECTION_NAME, read_fatbins
 from pytorch_variants.binary.registration import Whose, whose_containers
 from pytorch_variants.findings import Finding, Origin
 from pytorch_variants.names.variant import Variant, parse_name
@@ -130,7 +130,8 @@ def test_real_code_of_nccl_and_magma(environment: Path, official_libraries: Path
         (official_libraries / "libtorch_cuda.so", {Whose.PYTORCH}),
     ):
         with open_elf(path) as elf:
-            places = {container.offset for container in read_fatbins(elf)}
+            sections = (SECTION_NAME, RELOCATABLE_SECTION_NAME)
+            places = {container.offset for name in sections for container in read_fatbins(elf, name)}
             found = whose_containers(elf)
             assert set(found) <= places
             assert set(found.values()) <= expected
