@@ -221,6 +221,7 @@ in
 {
   inherit (variant) drvPath;
   environment = variant.environment.drvPath;
+  compiled = !(variant ? wheelTargets);
   downloads = variant.pythonModule.downloads or "";
   unpacked = variant.pythonModule.unpacked or { };
 }
