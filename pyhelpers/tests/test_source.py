@@ -132,6 +132,7 @@ def wrong_rows(rows: list[Finding]) -> list[Finding]:
     return [row for row in rows if row.status == "wrong"]
 
 
+@pytest.mark.compile
 def test_the_first_minutes_of_a_build_are_what_the_name_says(nix_source: Nix) -> None:
     """Configured whole; c10, c10_cuda, caffe2_nvrtc and some CUDA files compiled and linked."""
     built, rows = sample(nix_source, FLAGSHIP)
