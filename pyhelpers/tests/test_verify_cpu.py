@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from binaries import tool
 
-from pytorch_variants.binary.elf import HEADER
+from pytorch_variants.binary.elf import HEADER, open_elf
 from pytorch_variants.findings import Finding, Origin
 from pytorch_variants.hardware.spelling import parse_cpu
 from pytorch_variants.hardware.table import Cpu, cpus
@@ -243,6 +243,22 @@ def test_bytes_that_are_no_code(tmp_path: Path) -> None:
     [row] = wrong(path, "avx2")
     assert (row.check, row.expected) == ("instructions", ("machine code",))
     assert row.detail.startswith("2000 of ")
+
+
+CONSTANTS = """
+asm(".section .rodata\\n.globl named\\n.type named, @object\\n.size named, 8\\nnamed: .zero 8\\n"
+    ".rept 64\\n.byte 0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1, 0xc3, 0x90\\n.endr\\n.previous");
+"""
+
+
+def test_constants_that_are_mapped_executable(tmp_path: Path) -> None:
+    """As older linkers do, behind all code: by chance they are instructions of a later CPU."""
+    parts = (PLAIN, recorded("avx2")), (CONSTANTS, recorded("avx2"))
+    path = library(tmp_path, *parts, options=("-Wl,-z,noseparate-code", "-s"))
+    place = path.read_bytes().index(bytes((0x62, 0xF1, 0x7C, 0x48, 0x58, 0xC1, 0xC3)))
+    with open_elf(path) as elf:
+        assert any(s.flags & 1 and s.offset <= place < s.offset + s.file_size for s in elf.segments)
+    assert wrong(path, "avx2") == []
 
 
 def test_far_behind_in_a_function(tmp_path: Path) -> None:

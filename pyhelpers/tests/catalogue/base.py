@@ -224,6 +224,9 @@ def part(requirement: str, inside: str, target: Path) -> Path:
 
 
 def install(env: Path, requirement: str | Path) -> None:
-    """Unpack a wheel into the environment, with RECORD as it is in the wheel."""
+    """Unpack a wheel into the environment: RECORD is the wheel's, and programs can be started, as by pip."""
     with zipfile.ZipFile(wheel(requirement) if isinstance(requirement, str) else requirement) as archive:
         archive.extractall(site(env))
+        for info in archive.infolist():
+            if info.external_attr >> 16 & 0o111 and not info.is_dir():
+                (site(env) / info.filename).chmod(0o755)

@@ -42,7 +42,6 @@ def other_torch(target: Path, base: Path, package: Path) -> None:
     for path in site(target).glob("torch-*.dist-info"):
         shutil.rmtree(path)
     install(target, package)
-    (site(target) / "torch/bin/torch_shm_manager").chmod(0o755)
 
 
 def main() -> None:

@@ -157,12 +157,14 @@ class Functions:
             self._rows.append(rows)
             objects = () if table.exported else table.of_kind(STT_FILE)
             self._objects.append([row for part in objects for _, row in part])
+        sections = [(s.address, s.address + s.size) for s in elf.sections if s.flags & SHF_EXECINSTR]
         found = {self._base + start for start in self._unwinding[0]}
         found.update(*self._rows)
-        found |= {s.address for s in elf.sections if s.flags & SHF_EXECINSTR and s.size}
+        found |= {low for low, high in sections if low < high}
         ranges = [(s.address, s.address + s.file_size) for s in self._executable]
-        # Tables that lie among the code are no code.
-        self._data = self._tables_in(ranges)
+        # Tables that lie among the code are no code. Some linkers map constants executable, behind all code:
+        # what ends there is followed by more constants.
+        self._data = self._tables_in(sections or ranges)
         found |= self._data.keys() | set(self._data.values())
         every = sorted(found)
         cuts = [(bisect_left(every, low), bisect_left(every, high)) for low, high in sorted(ranges)]
@@ -171,8 +173,7 @@ class Functions:
             starts = [a for low, high in ranges for a in range(low, min(high, low + _PIECE * _MOST), _PIECE)]
         self.starts = starts
         # Where code ends: sections are what the linker had, segments what the loader has.
-        sections = {s.address + s.size for s in elf.sections if s.flags & SHF_EXECINSTR}
-        self._stops = sorted(sections | {high for _, high in ranges})
+        self._stops = sorted({high for _, high in (*sections, *ranges)})
 
     def _tables_in(self, ranges: list[tuple[int, int]]) -> dict[int, int]:
         """Where the data begin and end that symbols name in some ranges of addresses."""

@@ -358,7 +358,8 @@ class _Reader:
             if not left or (address := _next(places, after)) is None:
                 break
             number, after = self.functions.number_at(address), None
-            if number < 0:
+            # Constants that are mapped executable; what of them is called is looked at with its caller.
+            if number < 0 or address >= self.functions.end_of(number):
                 continue
             if number not in self.known and self.runs_unasked(number):
                 start, code = self._window(address)
