@@ -157,6 +157,7 @@ def test_the_same_bytes_every_time(wheel: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == once
 
 
+@pytest.mark.slow
 def test_installed_beside_its_companion(wheel: Path, tmp_path: Path) -> None:
     """pip and uv take both, pins like torch==2.10.0 hold, and all three versions agree."""
     vision = make_wheel(tmp_path, "torchvision", "Requires-Dist: torch (==2.10.0)\n", "0.25.0")
