@@ -131,6 +131,8 @@ CASES = [
 
 
 STORE = "/nix/store/"
+# As many seconds as an import may take.
+UNTIL_IT_ENDS = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +206,7 @@ def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[st
     case.make(sabotage)
     variant = parse_name(case.variant)
     if case.imported:
-        findings = list(verify(sabotage.root, variant, case.origin).findings)
+        findings = list(verify(sabotage.root, variant, case.origin, patience=UNTIL_IT_ENDS).findings)
     else:
         findings = list(check_files(find_environment(sabotage.root), variant, case.origin))
     wrong = {row.check: f"{row.found_text} ({row.where})" for row in findings if row.status == "wrong"}
@@ -227,7 +229,7 @@ def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[st
 )
 def test_what_is_right_passes(make: Callable[[Sabotage], None], sabotage: Sabotage) -> None:
     make(sabotage)
-    report = verify(sabotage.root, parse_name(FLAGSHIP), Origin.WHEEL)
+    report = verify(sabotage.root, parse_name(FLAGSHIP), Origin.WHEEL, patience=UNTIL_IT_ENDS)
     assert report.passed, [row for row in report.findings if row.status == "wrong"]
     if make is not ways.without_record:
         assert "companion" in {row.check for row in report.findings}
