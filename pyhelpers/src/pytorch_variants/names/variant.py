@@ -11,6 +11,7 @@ from pytorch_variants.hardware.spelling import (
     match_cpu,
     match_gpu,
     nearest,
+    other_maker,
     parse_cpu,
     parse_gpu,
 )
@@ -149,6 +150,8 @@ def parse_name(name: str) -> Variant:
     # "pytorch-sm80-sm90" is no "pytorch-sm80" with an instruction set of that name.
     wheel, cached = _WHEEL.fullmatch(name), _CACHED.fullmatch(name)
     parts = wheel or cached or _COMPILED.fullmatch(name)
+    if parts is None and (maker := other_maker(name)):
+        raise UserError(f"{name}: this GPU is {maker}")
     if parts is None:
         raise _unknown(
             name,
