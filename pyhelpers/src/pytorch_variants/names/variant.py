@@ -176,6 +176,20 @@ def parse_name(name: str) -> Variant:
     )
 
 
+def refuse_unbuilt(variant: Variant) -> None:
+    """Raise UserError for a name that is read and that no build has yet: what it promises is not settled."""
+    if variant.kind != "cached":
+        return
+    platforms = set.intersection(*(set(gpu.platforms) for gpu in variant.gpus))
+    sets = [name for name in common_sets() if platforms & set(cpus()[name].platforms)]
+    compiled = f"{variant.name}-{(*sets, *common_sets())[0]}"
+    raise UserError(
+        f"{variant.name}: nothing has this name yet, for nixpkgs' own build cannot be cut down to one GPU; "
+        f"write {compiled}, or another instruction set, for what was compiled, "
+        f"or {variant.name.replace('pytorch', 'pytorch-bin', 1)} for the official wheel"
+    )
+
+
 def _check_cpu(name: str, gpu_names: list[str], cpu_name: str) -> None:
     """That there is such an instruction set, and a platform that has it and the GPUs."""
     if cpu_name not in cpus():
