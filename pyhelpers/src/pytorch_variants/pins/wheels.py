@@ -91,7 +91,8 @@ def resolve(
     """
     items = _report(*target(minor, platforms), *requirements)
     for source in sources:
-        # Pip takes sources for its own Python alone, or without what they need.
+        # Pip takes sources for its own Python alone, or without what they need:
+        # https://github.com/pypa/pip/issues/11764
         items |= _report("--no-deps", "--no-binary", Requirement(source).name, source)
     return {name: _pin(items[name], list(items), minor) for name in sorted(items)}
 
