@@ -103,7 +103,7 @@ ensure_nix() {
 }
 
 # Settings for this process alone; no file is changed. The cache of evaluations remembers that there was
-# an error and not which.
+# an error and not which: https://github.com/NixOS/nix/issues/3872
 configure_nix() {
   NIX_CONFIG="${NIX_CONFIG:-}
 extra-experimental-features = nix-command flakes
@@ -118,7 +118,8 @@ build-users-group ="
     if [ ! -e /nix/var/nix ]; then
       say "making /nix for $(id -un), as Nix' single-user installation does"
       as_root install -d -m 0755 -o "$(id -u)" -g "$(id -g)" /nix
-      # Without this one Nix takes a store under the home directory, where nothing finds what it is built with.
+      # Without this one Nix takes a store under the home directory, where nothing finds what it is built with:
+      # https://github.com/NixOS/nix/pull/6714
       mkdir -p /nix/var/nix
     elif [ ! -w /nix/var/nix ]; then
       fail "the Nix store is $(stat -c %U /nix/var/nix)'s, and no Nix daemon runs: start it (sudo systemctl start nix-daemon), or run this as $(stat -c %U /nix/var/nix)"

@@ -28,9 +28,9 @@ Written from the docstrings by `python docs/python_api.py`.
 ## What is promised
 
 **What is stable.** The names on this page, as they are imported from `pytorch_variants`: their parameters,
-fields and properties. All other names and all modules below are internal and change without notice. Until
-1.0 a minor release (0.2) may change what is on this page, a patch release (0.1.1) does not, and the
-[changelog](../CHANGELOG.md) says so.
+fields and properties; and the fields and properties of [what they give](#what-they-give). All other names and
+all modules below are internal and change without notice. Until 1.0 a minor release (0.2) may change what is
+on this page, a patch release (0.1.1) does not, and the [changelog](../CHANGELOG.md) says so.
 
 **Errors.** What the caller can mend raises `UserError`, whose text is one line that says what to write
 instead. A file that cannot be read or written raises `UserError` or `OSError`. No other exception is raised
@@ -52,6 +52,24 @@ and [verification-report.schema.json](verification-report.schema.json) is the on
 
 **Exit codes** of all commands: 0 all right, 1 a finding, 2 a wrong call or nothing to check.
 """
+
+RESULTS = """## What they give
+
+The calls above give these; nobody has to make or import one.
+"""
+# Where each is, in the order of the calls.
+RESULT_PLACES = {
+    "Gpu": "hardware.table",
+    "Cpu": "hardware.table",
+    "Match": "names.lookup",
+    "Advice": "machine.advise",
+    "Account": "retarget",
+    "Retargeted": "retarget.library",
+    "Inspection": "verify.inspect",
+    "Inspected": "verify.inspect",
+    "Answer": "verify.inspect",
+    "Finding": "findings",
+}
 
 Definition = ast.FunctionDef | ast.ClassDef
 
@@ -89,19 +107,21 @@ def _entry(node: Definition, lines: list[str], name: str, level: str = "##") -> 
     return "\n\n".join(part for part in parts if part)
 
 
-def _described(name: str, place: str) -> str:
-    """The entry of one public name, from the module that has it."""
+def _described(name: str, place: str, level: str = "##") -> str:
+    """The entry of one name, from the module that has it."""
     module, _, attribute = place.partition(":")
     path = PACKAGE / module.replace(".", "/")
     source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
     [node] = (node for node in _public(ast.parse(source).body) if node.name == (attribute or name))
-    return _entry(node, source.splitlines(), name)
+    return _entry(node, source.splitlines(), name, level)
 
 
 def page() -> str:
     """The whole page."""
     places: dict[str, str] = vars(pytorch_variants)["_PLACES"]
-    return "\n\n".join([HEAD.rstrip(), *(_described(name, place) for name, place in places.items())]) + "\n"
+    parts = [HEAD.rstrip(), *(_described(name, place) for name, place in places.items())]
+    parts += [RESULTS.rstrip(), *(_described(*place, "###") for place in RESULT_PLACES.items())]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

@@ -19,12 +19,14 @@ let
       words
       ;
   };
+  otherMaker = import ./internal/otherMaker.nix { inherit lib hardware words; };
   parseGpu = import ./parseGpu.nix {
     inherit
       lib
       hardware
       matchGpu
       nearest
+      otherMaker
       ;
   };
   parseCpu = import ./parseCpu.nix { inherit lib hardware nearest; };
@@ -44,6 +46,7 @@ let
       lib
       hardware
       nearestNames
+      otherMaker
       parseCpu
       parseGpu
       ;
@@ -165,6 +168,7 @@ in
       nearestCuda
       nearestNames
       nixpkgsRefusal
+      otherMaker
       problem
       pythonVersions
       suggestion

@@ -88,4 +88,22 @@ in
     ```
   */
   inherit (table) common;
+
+  /**
+    The makers of GPUs that run no CUDA.
+
+    # Type
+
+    ```
+    makers :: [ { name, names, instead } ]
+    ```
+
+    # Example
+
+    ```nix
+    map (maker: maker.name) hardware.makers
+    => [ "AMD" "Intel" ]
+    ```
+  */
+  makers = lib.attrValues table.maker;
 }

@@ -3,6 +3,7 @@
   hardware,
   matchGpu,
   nearest,
+  otherMaker,
 }:
 
 /**
@@ -31,9 +32,12 @@
 text:
 let
   gpu = matchGpu text;
+  maker = otherMaker text;
   products = lib.concatMap (gpu: gpu.products) (lib.attrValues hardware.gpus);
 in
-if gpu == null then
+if gpu == null && maker != null then
+  throw "\"${text}\" is ${maker}"
+else if gpu == null then
   throw "\"${text}\" is no GPU architecture or product in lib/hardware.toml; nearest: ${
     lib.concatStringsSep ", " (nearest 3 text (lib.attrNames hardware.gpus ++ products))
   }"

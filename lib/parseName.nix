@@ -2,6 +2,7 @@
   lib,
   hardware,
   nearestNames,
+  otherMaker,
   parseCpu,
   parseGpu,
 }:
@@ -110,6 +111,7 @@ let
       readCompiled
     ]
   );
+  maker = otherMaker name;
   # "sm90a" is looked up as "sm90"
   entry = gpu: hardware.gpus.${lib.head (builtins.match "(sm[0-9]+)[af]?" gpu)} or null;
   unknownGpus = lib.filter (gpu: entry gpu == null) read.gpus;
@@ -118,7 +120,9 @@ let
     gpu: read.cpu != null && lib.intersectLists (entry gpu).platforms cpu.platforms == [ ]
   ) read.gpus;
 in
-if read == null then
+if read == null && maker != null then
+  throw "${name}: this GPU is ${maker}"
+else if read == null then
   unknown name "not a variant's name, which is pytorch-[python3XX-][cudaXX_Y-]<smXX|cpu>-<instruction set>, or pytorch-bin-<smXX> for the official wheel"
 else if unknownGpus != [ ] then
   unknown name "no GPU architecture ${lib.concatStringsSep ", " unknownGpus}"

@@ -93,11 +93,17 @@ let
       cudaPackages = final.${cudaPackages};
       ${cudaPackages} = {
         cudaMajorMinorVersion = pins.cuda;
-        cudnn.version = pythons.python311.nvidia-cudnn-cu12.version;
+        cudnn.version = (lib.head (lib.attrValues pythons)).nvidia-cudnn-cu12.version;
       };
     }
     // lib.mapAttrs' (
-      name: wheels: lib.nameValuePair name (final.callPackage ./python.nix { inherit name wheels; })
+      name: wheels:
+      lib.nameValuePair name (
+        final.callPackage ./python.nix {
+          inherit (pins) platforms;
+          inherit name wheels;
+        }
+      )
     ) pythons
     // lib.mapAttrs' (name: _: lib.nameValuePair "${name}Packages" final.${name}.pkgs) pythons;
 in

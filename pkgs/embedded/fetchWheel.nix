@@ -12,7 +12,8 @@
   ...
 }:
 let
-  # Neither pip's own Python nor the machine's libc has a say. For sources pip knows no such choice.
+  # Neither pip's own Python nor the machine's libc has a say. For sources pip knows no such choice:
+  # https://github.com/pypa/pip/issues/4289
   target =
     if lib.hasSuffix ".whl" file then
       "--only-binary :all: --python-version ${python.pythonVersion} --implementation cp "

@@ -6,6 +6,7 @@
   pythonPackagesExtensions,
   name,
   wheels,
+  platforms,
   packageOverrides ? _: _: { },
   # nixpkgs' python.override wants it; here the scope finds itself.
   self ? null,
@@ -19,18 +20,10 @@ let
   isWheel = pin: lib.hasSuffix ".whl" pin.file;
 
   python = {
-    inherit pythonVersion sitePackages;
+    inherit pythonVersion sitePackages platforms;
     # Found on PATH when something is built: the machine's own, wherever its distribution puts it.
     interpreter = ofThisMachine "python${pythonVersion}";
     abi = "cp3${minor}";
-    # glibc 2.28 is that of PyTorch's own build machines.
-    platforms = map (tag: "manylinux${tag}_x86_64") (
-      lib.genList (i: "_2_${toString (28 - i)}") 17
-      ++ [
-        "2014"
-        "2010"
-      ]
-    );
     pkgs = packages;
     # For a look at the disk before the download: "STORE_PATH BYTES" per wheel, how many times larger is what
     # wheels unpack to, and the bytes of PyTorch's largest library before it is cut down.

@@ -59,7 +59,11 @@ def flatbuffers(source: Path, headers: Path) -> None:
 
 
 def cuda(source: Path, cub_names: Path) -> None:
-    """What CUDA 13 and its CCCL have dropped since PyTorch 2.6."""
+    """What CUDA 13 and its CCCL have dropped since PyTorch 2.6.
+
+    Later releases have it: https://github.com/pytorch/pytorch/pull/159466 and
+    https://github.com/pytorch/pytorch/pull/153373
+    """
     substitute(
         source / "aten/src/ATen/native/cuda/CuFFTUtils.h",
         r"^ *case CUFFT_(INCOMPLETE_PARAMETER_LIST|PARSE_ERROR|LICENSE_ERROR):\n.*\n",

@@ -1,4 +1,5 @@
-// Names of CUB that CCCL 3 has dropped, for what has taken their place.
+// Names of CUB that CCCL 3 has dropped, for what has taken their place. Later releases of PyTorch use that themselves:
+// https://github.com/pytorch/pytorch/pull/153373
 #pragma once
 
 #include <cub/version.cuh>

@@ -97,6 +97,7 @@ stdenv.mkDerivation (final: {
   CMAKE_PREFIX_PATH = lib.concatStringsSep ":" (
     [ "${pybind11}/pybind11" ] ++ map (library: "${library}") (lib.attrValues torchLibraries)
   );
+  # Some of its libraries ask for a CMake that 4.0 no longer is: https://github.com/pytorch/pytorch/issues/150149
   CMAKE_POLICY_VERSION_MINIMUM = "3.5";
 
   preConfigure = ''

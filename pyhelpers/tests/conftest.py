@@ -80,7 +80,7 @@ class Nix:
             "substitute = false",
             "accept-flake-config = true",
             "warn-dirty = false",
-            # It remembers that there was an error and not which.
+            # It remembers that there was an error and not which: https://github.com/NixOS/nix/issues/3872
             "eval-cache = false",
         )
         return {**os.environ, "NIX_CONFIG": "\n".join(settings)}

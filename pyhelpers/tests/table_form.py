@@ -67,8 +67,18 @@ FIELDS = {
         "gcc.min": Field(r"[0-9]+(\.[0-9]+)?", 'a release in quotes, as "12" or "4.7"'),
         "first": Field(TEXT, 'a list of CPUs, as "Intel Haswell (2013)"', many=True),
     },
+    "maker": {
+        "name": Field(TEXT, 'the maker, as "AMD"'),
+        "names": Field(".+", 'a regular expression for words, as ".* radeon .*"'),
+        "instead": Field(TEXT, "what to use for such a GPU"),
+    },
 }
-NAMES = {"gpu": ("sm[0-9]{2,3}", "sm90"), "cuda": ("[1-9][0-9]*", "13"), "cpu": ("[a-z0-9_-]+", "avx512vnni")}
+NAMES = {
+    "gpu": ("sm[0-9]{2,3}", "sm90"),
+    "cuda": ("[1-9][0-9]*", "13"),
+    "cpu": ("[a-z0-9_-]+", "avx512vnni"),
+    "maker": ("[a-z]+", "amd"),
+}
 
 
 def quoted(value: object) -> str:

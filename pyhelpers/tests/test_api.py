@@ -90,8 +90,8 @@ def check(command: str, *arguments: object) -> Any:
     """Hold what a command prints against its schema, which takes no field less and none more."""
     outcome = call(*arguments, "--json")
     assert not outcome.err, outcome
-    data, wanted = json.loads(outcome.out), schema(command)
-    jsonschema.validate(data, wanted)
+    data, wanted = json.loads(outcome.out), jsonschema.Draft202012Validator(schema(command))
+    wanted.validate(data)
     for number, _ in enumerate(objects(data)):
         for name in (None, *list(objects(data))[number]):
             other = copy.deepcopy(data)
@@ -100,8 +100,7 @@ def check(command: str, *arguments: object) -> Any:
                 changed["more"] = 1
             else:
                 del changed[name]
-            with pytest.raises(jsonschema.ValidationError):
-                jsonschema.validate(other, wanted)
+            assert not wanted.is_valid(other), (number, name)
     return data
 
 

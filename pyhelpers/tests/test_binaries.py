@@ -6,6 +6,8 @@ from pathlib import Path
 import binaries
 import pytest
 
+# nvcc has to compile, which it need not do for others.
+pytestmark = pytest.mark.slow
 OPTIONS = ("-gencode=arch=compute_90,code=sm_90", "-DPROBE")
 
 

@@ -152,10 +152,13 @@ def compile_project(project: Path, capability: str, flags: str, cache: str = "")
     """The objects of the project, built as a variant's build would, after some shell code for a cache."""
     for name, text in PROJECT.items():
         (project / name).write_text(text)
-    # In one build directory, as all variants have in Nix' sandbox.
-    shutil.rmtree(project / "build", ignore_errors=True)
+    # In one build directory, as all variants have in Nix' sandbox. CMake looks at the compilers once for all
+    # builds with a cache, and of their objects none is left.
+    build = project / "build"
+    shutil.rmtree(build / "CMakeFiles" / "sample.dir" if cache else build, ignore_errors=True)
     script = f"""{cache}
-        cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES={capability}
+        cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES={capability} \\
+          -DCMAKE_CXX_FLAGS="$CXXFLAGS"
         export CCACHE_STATSLOG=$PWD/statistics
         rm -f statistics
         ninja -j 1 -C build

@@ -161,7 +161,7 @@ def test_bytes_that_are_no_text() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("list",), ("lookup", *["sm80", "sm90"] * 200), ("list", "--github-matrix"), ("--help",)],
+    [("list",), ("lookup", *["sm80", "sm90"] * 40), ("list", "--github-matrix"), ("--help",)],
     ids=lambda command: command[0],
 )
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])

@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from conftest import ROOT, Nix
@@ -50,6 +52,25 @@ def test_the_python_page_has_the_public_names_alone() -> None:
     titles = re.findall(r"^## (\w+)$", page, re.MULTILINE)
     assert sorted(titles) == sorted(pytorch_variants.__all__)
     assert page.count("\n") < 500
+
+
+def parts(hint: Any) -> Iterator[type]:
+    """The classes of this package in an annotation."""
+    if isinstance(hint, type) and hint.__module__.startswith("pytorch_variants."):
+        yield hint
+    for argument in get_args(hint):
+        yield from parts(argument)
+
+
+def test_the_python_page_has_all_that_the_public_names_give() -> None:
+    """What their annotations lead to, field by field."""
+    found: list[Any] = [getattr(pytorch_variants, name) for name in pytorch_variants.__all__]
+    for one in found:
+        for hint in get_type_hints(one).values():
+            found += [part for part in parts(hint) if part not in found]
+    page = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    given = {one.__name__ for one in found if isinstance(one, type)} - set(pytorch_variants.__all__)
+    assert set(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == given
 
 
 def test_new_hardware_is_an_entry_each_and_no_line_of_code(nix: Nix, tmp_path: Path) -> None:

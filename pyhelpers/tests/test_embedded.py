@@ -1,9 +1,15 @@
 """The embedded package set is what it stands in for."""
 
 import json
+import re
 import subprocess
+import tomllib
 
 from conftest import FLAGSHIP, ROOT, Nix
+
+from pytorch_variants.pins.wheels import target
+
+PINS = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
 
 EXPRESSIONS = [
     'lib.stringToCharacters "kitten"',
@@ -48,15 +54,39 @@ def test_its_lib_is_that_of_nixpkgs(nix: Nix, embedded: Nix) -> None:
 
 
 def test_the_pins_are_whole() -> None:
-    pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    assert list(pins["pythons"]) == ["python311", "python312", "python313"]
-    for wheels in pins["pythons"].values():
+    assert list(PINS["pythons"]) == ["python311", "python312", "python313"]
+    for wheels in PINS["pythons"].values():
         for name, pin in wheels.items():
             assert len(bytes.fromhex(pin["sha256"])) == 32, name
-            assert pin["file"].endswith(".tar.gz" if name in pins["sources"] else ".whl")
+            assert pin["file"].endswith(".tar.gz" if name in PINS["sources"] else ".whl")
             assert pin["version"] in pin["file"]
             assert set(pin["requires"]) <= set(wheels)
         assert wheels["torch"]["version"] == "2.10.0"
+
+
+def test_what_is_pinned_is_what_is_fetched(embedded: Nix) -> None:
+    """Of each Python, pip is asked for the same files by Nix as when they were pinned."""
+    commands = embedded.eval(
+        f"path:{embedded.nixpkgs}#legacyPackages.x86_64-linux",
+        "set: builtins.mapAttrs (python: _: set.${python}.pkgs.numpy.src.buildCommand) set.pins.pythons",
+    )
+    assert commands.keys() == PINS["pythons"].keys()
+    for python, command in commands.items():
+        options = " ".join(target(int(python.removeprefix("python3")), PINS["platforms"]))
+        assert f" {options} " in " ".join(command.split())
+
+
+def test_platforms_and_pythons_stand_in_the_pins_alone() -> None:
+    sources = [*(ROOT / "pkgs").rglob("*.nix"), *(ROOT / "pyhelpers" / "src").rglob("*.py")]
+    assert len(sources) > 50
+    # All but the name of a wheel in an example.
+    written = re.compile(r"manylinux(?!_2_28_x86_64\.whl)")
+    assert [path for path in sources if written.search(path.read_text())] == []
+    project = tomllib.loads((ROOT / "pyhelpers" / "pyproject.toml").read_text())["project"]
+    told = [name.rsplit(" ", 1)[1] for name in project["classifiers"] if ":: Python :: 3." in name]
+    pinned = [f"3.{python.removeprefix('python3')}" for python in PINS["pythons"]]
+    assert told == pinned
+    assert project["requires-python"] == f">={pinned[0]}"
 
 
 def test_overriding_twice(embedded: Nix) -> None:

@@ -117,6 +117,19 @@ def with_many_sections(data: bytes) -> bytes:
     return patch(patch(data, 40, struct.pack("<Q", end)), 60, struct.pack("<HH", 0, 0xFFFF))
 
 
+OPTIONS = ("-gencode=arch=compute_90,code=sm_90", "-Xcompiler=-fPIC", "-cudart=static")
+
+
+@cache
+def kernels() -> Path:
+    """An object file of the right kernels."""
+    source = scratch() / "kernels90.cu"
+    source.write_text(CUDA)
+    target = source.with_suffix(".o")
+    subprocess.run([tool("nvcc"), *OPTIONS, "-c", "-o", target, source], check=True)
+    return target
+
+
 @cache
 def embedded(section: str, kind: str) -> bytes:
     """The right library with code for sm_80 in a section of our choice beside it."""
@@ -125,12 +138,10 @@ def embedded(section: str, kind: str) -> bytes:
     (directory / "stray.s").write_text(
         f'.section {section}\n.balign 8\n.globl stray\nstray: .incbin "{directory / "stray"}"\n'
     )
-    source = directory / "kernels.cu"
-    source.write_text(CUDA)
     subprocess.run(["gcc", "-c", directory / "stray.s", "-o", directory / "stray.o"], check=True)
-    options = ("-gencode=arch=compute_90,code=sm_90", "-Xcompiler=-fPIC", "-cudart=static", "-shared")
     library = directory / "lib.so"
-    subprocess.run([tool("nvcc"), *options, "-o", library, source, directory / "stray.o"], check=True)
+    objects = (kernels(), directory / "stray.o")
+    subprocess.run([tool("nvcc"), *OPTIONS, "-shared", "-o", library, *objects], check=True)
     return library.read_bytes()
 
 

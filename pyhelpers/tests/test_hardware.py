@@ -160,7 +160,7 @@ def test_spellings(text: str, target: str) -> None:
 
 @pytest.mark.parametrize("text", WRONG)
 def test_wrong_spellings_name_candidates(text: str) -> None:
-    with pytest.raises(UserError, match=r"nearest|write sm|names several"):
+    with pytest.raises(UserError, match=r"nearest|write sm|names several|NVIDIA's GPUs"):
         parse_gpu(text)
 
 

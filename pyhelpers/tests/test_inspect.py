@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware.compatibility import runs_on
-from pytorch_variants.hardware.spelling import parse_gpu
+from pytorch_variants.hardware.compatibility import CodeKind, runs_on
 from pytorch_variants.hardware.table import gpus
 from pytorch_variants.retarget.nvidia import read_distribution
 from pytorch_variants.verify.inspect import Inspection, inspect_path
 
 NVIDIA = "Name: nvidia-thing\nAuthor: Nvidia CUDA Installer Team\nLicense: NVIDIA Proprietary Software\n"
 BOTH = ("-gencode=arch=compute_80,code=[sm_80,compute_80]",)
+Code = tuple[CodeKind, int]
 OWN = "Name: thing\nAuthor: somebody\nLicense: MIT\n"
 
 
@@ -66,6 +66,30 @@ def files() -> dict[str, bytes]:
         "thing/__init__.py": b"",
         **{f"thing/cubins/{arch}.cubin": cubin(arch) for arch in ("80", "90")},
     }
+
+
+@pytest.fixture(scope="module")
+def wheel(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of all of them; do not write to it."""
+    return make_wheel(tmp_path_factory.mktemp("wheel") / "thing-1.0-py3-none-any.whl", files)
+
+
+@pytest.fixture(scope="module")
+def listed(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Code]]:
+    """What cuobjdump lists of each: the kind of code and its number."""
+    found = {}
+    for number, (name, data) in enumerate(files.items()):
+        path = tmp_path_factory.mktemp("listed") / str(number)
+        path.write_bytes(data)
+        cubins: list[Code] = [("cubin", int(code[3:])) for code in cuobjdump(path)]
+        found[name] = [*cubins, *(("ptx", int(code[3:])) for code in cuobjdump(path, "ptx"))]
+    return found
+
+
+@pytest.fixture(scope="module")
+def answered(wheel: Path) -> Inspection:
+    """What is said of it for every GPU of the table."""
+    return inspect_path(wheel, [*gpus().values()])
 
 
 def summary(found: Inspection) -> dict[str, tuple[str, ...]]:
@@ -116,22 +140,24 @@ def test_directories(shape: str, files: dict[str, bytes], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("gpu", [*gpus()])
-def test_answers_are_the_rules(gpu: str, files: dict[str, bytes], tmp_path: Path) -> None:
+def test_answers_are_the_rules(gpu: str, answered: Inspection, listed: dict[str, list[Code]]) -> None:
     """For every GPU of the table: what runs is what NVIDIA's rule says of what cuobjdump lists."""
-    wheel = make_wheel(tmp_path / "thing-1.0-py3-none-any.whl", files)
-    asked = parse_gpu(gpu)
-    found = inspect_path(wheel, [asked])
-    for row in found.libraries:
+    for row in answered.libraries:
         if row.files > 1 or not row.containers:
             continue
-        path = tmp_path / "library"
-        path.write_bytes(files[row.path])
-        expected = any(runs_on("cubin", int(name[3:]), "", asked.number) for name in cuobjdump(path))
-        expected |= any(runs_on("ptx", int(name[3:]), "", asked.number) for name in cuobjdump(path, "ptx"))
-        [answer] = row.asked
+        expected = any(runs_on(kind, number, "", gpus()[gpu].number) for kind, number in listed[row.path])
+        [answer] = (answer for answer in row.asked if answer.gpu == gpu)
         assert (answer.verdict in ("runs", "compiles")) == expected, (row.path, gpu)
         assert (gpu in row.gpus) == expected
-    assert found.failing == (found.asked[0].verdict in ("part", "fails"))
+
+
+@pytest.mark.parametrize(("gpu", "fails"), [("sm87", True), ("sm100", True), ("sm121", False)])
+def test_it_fails_where_a_library_lacks_code(
+    gpu: str, fails: bool, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "libmany.so").write_bytes(files["thing/libmany.so"])
+    found = inspect_path(tmp_path / "libmany.so", [gpus()[gpu]])
+    assert found.failing == (found.asked[0].verdict in ("part", "fails")) == fails
 
 
 @pytest.mark.parametrize(
@@ -153,8 +179,7 @@ def test_the_command(
     assert line in outcome.out
 
 
-def test_json(files: dict[str, bytes], tmp_path: Path) -> None:
-    wheel = make_wheel(tmp_path / "thing-1.0-py3-none-any.whl", files)
+def test_json(wheel: Path) -> None:
     outcome = call("inspect", wheel, "--gpu", "h100", "--json")
     data = json.loads(outcome.out)
     assert data["schema"] == 1

@@ -107,7 +107,13 @@ def iced_features(instruction: iced_x86.Instruction) -> frozenset[str]:
     return frozenset(LINUX.get(name, name.lower()) for name in names)
 
 
-@pytest.mark.parametrize("kind", ENCODINGS)
+# Hundreds of thousands of encodings.
+MANY = ("EVEX", "LEGACY")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in MANY)) for kind in ENCODINGS]
+)
 def test_classified_as_iced_does(kind: str) -> None:
     """Every encoding of every form: what it needs, and where it ends."""
     differ: dict[str, tuple[str, object]] = {}
@@ -130,6 +136,7 @@ def test_classified_as_iced_does(kind: str) -> None:
     assert forms
 
 
+@pytest.mark.slow
 def test_the_pattern_to_search_with() -> None:
     """It matches every instruction that it is for."""
     features = told_apart("x86_64") - allowed(("avx2",))

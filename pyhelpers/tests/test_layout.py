@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from binaries import LIBRARIES, cubins, cuda_library, cuobjdump, nvcc_library, run_library, tool
 
 from pytorch_variants.binary.elf import open_elf
@@ -12,6 +13,7 @@ from pytorch_variants.retarget.library import retarget_file
 LAST = "SECTIONS { .nv_fatbin ALIGN(0x1000) : { *(.nv_fatbin) } } INSERT AFTER .bss\n"
 
 
+@pytest.mark.slow
 def test_gpu_code_in_the_last_segment(tmp_path: Path) -> None:
     """No segment follows it, but sections do that the loader never maps."""
     script = tmp_path / "last.ld"

@@ -91,6 +91,8 @@ BROKEN_WHEELS = {
     "no file": WHEELS.replace('"file": ', '"datei": '),
     "requires a number": WHEELS.replace('"requires": []', '"requires": [1]'),
     "a requirement that is none": WHEELS.replace('"torch==2.10.0"', '"torch=2.10.0"'),
+    "no platforms": WHEELS.replace('"platforms": [', '"platforms": [], "were": ['),
+    "a platform as number": WHEELS.replace('"platforms": [', '"platforms": [228,'),
     "another Python": WHEELS.replace('"python312": {', '"ruby": {'),
 }
 

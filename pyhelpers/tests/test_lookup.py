@@ -7,6 +7,8 @@ import pytest
 from commands import call, is_refused
 from conftest import Nix
 
+from pytorch_variants.errors import UserError
+from pytorch_variants.hardware.spelling import other_maker
 from pytorch_variants.hardware.table import (
     Cpu,
     Gpu,
@@ -93,32 +95,65 @@ def test_ambiguous_and_unknown_names_list_candidates(text: str, candidates: tupl
     assert all(candidate in outcome.err for candidate in candidates)
 
 
+# GPUs of other makers, and whose they are.
+OTHERS = {
+    "MI300X": "AMD",
+    "mi 250": "AMD",
+    "AMD Instinct MI210": "AMD",
+    "Radeon RX 7900 XTX": "AMD",
+    "RX 6800": "AMD",
+    "gfx942": "AMD",
+    "gfx90a": "AMD",
+    "Radeon Pro W7900": "AMD",
+    "AMD": "AMD",
+    "Arc A770": "Intel",
+    "Intel Arc B580": "Intel",
+    "Intel Data Center GPU Max 1550": "Intel",
+    "Gaudi 3": "Intel",
+}
+NO_OTHERS = [
+    "AMD EPYC 9654",
+    "Intel Xeon 8480",
+    "Matrix 5000",
+    "RTX 7000",
+    "Searchlight",
+    "H1000",
+    "5" * 5000,
+]
+
+
+@pytest.mark.parametrize("line", OTHERS)
 @pytest.mark.parametrize(
-    ("line", "maker"),
+    "command",
     [
-        ("MI300X", "AMD"),
-        ("mi 250", "AMD"),
-        ("AMD Instinct MI210", "AMD"),
-        ("Radeon RX 7900 XTX", "AMD"),
-        ("RX 6800", "AMD"),
-        ("gfx942", "AMD"),
-        ("Radeon Pro W7900", "AMD"),
-        ("Arc A770", "Intel"),
-        ("Intel Arc B580", "Intel"),
-        ("Intel Data Center GPU Max 1550", "Intel"),
-        ("Gaudi 3", "Intel"),
+        ("lookup",),
+        ("detect", "--gpu"),
+        ("list", "--gpu"),
+        ("inspect", "/", "--gpu"),
+        ("retarget", "/", "--gpu"),
     ],
+    ids=lambda command: command[0],
 )
-def test_gpus_of_other_makers_are_named_as_such(line: str, maker: str) -> None:
-    outcome = call("lookup", line)
+def test_gpus_of_other_makers_are_named_as_such(command: tuple[str, ...], line: str) -> None:
+    outcome = call(*command, line)
     assert is_refused(outcome)
-    assert f"\"{line}\" is {maker}'s, and this project is for NVIDIA's GPUs" in outcome.err
-    assert not any(f"is {maker}'s" in call("lookup", *words).err for words in (["H1000"], ["RTX 6090"]))
+    assert f"\"{line}\" is {OTHERS[line]}'s, and this project is for NVIDIA's GPUs" in outcome.err
 
 
-@pytest.mark.parametrize(
-    "text", ["AMD EPYC 9654", "Intel Xeon 8480", "Matrix 5000", "RTX 7000", "Searchlight"]
-)
+def test_nix_names_them_as_such(nix: Nix) -> None:
+    texts = [*OTHERS, *NO_OTHERS, "pytorch-mi300x-avx2", "pytorch-sm90-avx2"]
+    said = nix.lib(f"map lib.internal.otherMaker [ {' '.join(map(json.dumps, texts))} ]")
+    assert said == [other_maker(text) for text in texts]
+    error = nix.error(".#lib", 'lib: (lib.parseGpu "MI300X").name')
+    assert error == f'"MI300X" is {other_maker("MI300X")}'
+    for name in ("pytorch-mi300x-avx2", "pytorch-bin-gfx942"):
+        with pytest.raises(UserError) as refused:
+            parse_name(name)
+        assert nix.error(".#lib", f'lib: (lib.parseName "{name}").cpu') == str(refused.value)
+        assert str(refused.value).startswith(f"{name}: this GPU is AMD's, and this project is for")
+
+
+@pytest.mark.parametrize("text", NO_OTHERS, ids=range(len(NO_OTHERS)))
 def test_other_texts_are_not_taken_for_them(text: str) -> None:
     assert "this project is for NVIDIA's" not in call("lookup", text).err
 

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+from commands import call, is_refused
 from conftest import Nix
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +152,26 @@ def test_what_cannot_be_built_yet_says_what_to_write(nix: Nix) -> None:
     error = nix.error(".#legacyPackages.x86_64-linux.pytorch-sm90.drvPath")
     assert error.startswith("pytorch-sm90: nixpkgs' own build cannot be cut down to one GPU yet; ")
     assert error.endswith("write pytorch-sm90-avx2 to compile it, or pytorch-bin-sm90 for the official wheel")
+
+
+@pytest.mark.parametrize(
+    ("name", "compiled", "wheel"),
+    [
+        ("pytorch-sm90", "pytorch-sm90-avx2", "pytorch-bin-sm90"),
+        ("pytorch-sm80-sm90", "pytorch-sm80-sm90-avx2", "pytorch-bin-sm80-sm90"),
+        ("pytorch-cuda13_0-sm110", "pytorch-cuda13_0-sm110-armv8_2", "pytorch-bin-cuda13_0-sm110"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--runtime",), ("--origin", "wheel")], ids=len)
+def test_what_cannot_be_built_yet_is_not_verified(
+    name: str, compiled: str, wheel: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    outcome = call("verify", tmp_path, "--variant", name, *options)
+    assert is_refused(outcome)
+    assert outcome.err.startswith(f"pytorch-variants: {name}: nothing has this name yet, ")
+    assert f"write {compiled}, or" in outcome.err
+    assert outcome.err.endswith(f"or {wheel} for the official wheel\n")
+    assert {parse_name(compiled).kind, parse_name(wheel).kind} == {"compiled", "wheel"}
 
 
 def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:

@@ -130,6 +130,8 @@ extern "C" int catch_it(void (*function)(int)) {
 """
 
 
+# nvcc compiles C++ with exceptions.
+@pytest.mark.slow
 def test_exceptions_are_caught_across_it(tmp_path: Path) -> None:
     """Thrown in a retargeted library and caught in another, which unwinds both by their eh_frame."""
     source, path = tmp_path / "throwing.cu", tmp_path / "libthrowing.so"

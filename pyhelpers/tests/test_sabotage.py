@@ -2,12 +2,14 @@
 
 Each case takes the default variant's environment, a correct build, and makes one thing wrong. The wrong
 finding with the check's name has to say what is wrong. Cases that the files alone give away are not
-imported, which saves the time.
+imported, which saves the time. So does that each file of the correct build is read once for all cases.
 """
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from sabotage import Sabotage, link_all
 
 from pytorch_variants.findings import Origin
 from pytorch_variants.names.variant import parse_name
+from pytorch_variants.verify import static, wholeness
 from pytorch_variants.verify.environment import find_environment
+from pytorch_variants.verify.facts import Candidate, LibraryFacts
 from pytorch_variants.verify.static import (
     check_files,
     verify,
@@ -126,6 +130,59 @@ CASES = [
 ]
 
 
+STORE = "/nix/store/"
+# As many seconds as an import may take.
+UNTIL_IT_ENDS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def read_already() -> dict[object, LibraryFacts]:
+    """What was read of the libraries that lie in the store, where nobody changes them."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def hashed_already() -> dict[object, bytes]:
+    """Their hashes."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def once(
+    monkeypatch: pytest.MonkeyPatch,
+    read_already: dict[object, LibraryFacts],
+    hashed_already: dict[object, bytes],
+) -> None:
+    """Have each file of the correct build read once for all cases; a case's own files are always read."""
+    read, digest = static.read_libraries, wholeness._digest
+
+    def read_libraries(
+        candidates: Iterable[Candidate], pool: ProcessPoolExecutor
+    ) -> tuple[LibraryFacts, ...]:
+        wanted = list(candidates)
+        keys = [(os.path.realpath(one.path), one.path.name, one.role) for one in wanted]
+        new = [index for index, key in enumerate(keys) if key not in read_already]
+        found = dict(zip(new, read([wanted[index] for index in new], pool), strict=True))
+        for index, facts in found.items():
+            if keys[index][0].startswith(STORE):
+                read_already[keys[index]] = facts
+        return tuple(
+            found.get(index) or replace(read_already[key], path=one.path, name=one.name, package=one.package)
+            for index, (key, one) in enumerate(zip(keys, wanted, strict=True))
+        )
+
+    def digest_once(path: Path, algorithm: str) -> bytes:
+        key = (os.path.realpath(path), algorithm)
+        if not key[0].startswith(STORE):
+            return digest(path, algorithm)
+        if key not in hashed_already:
+            hashed_already[key] = digest(path, algorithm)
+        return hashed_already[key]
+
+    monkeypatch.setattr(static, "read_libraries", read_libraries)
+    monkeypatch.setattr(wholeness, "_digest", digest_once)
+
+
 @pytest.fixture
 def sabotage(environment: Path, official_libraries: Path, tmp_path: Path) -> Iterator[Sabotage]:
     root = tmp_path / "environment"
@@ -149,7 +206,7 @@ def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[st
     case.make(sabotage)
     variant = parse_name(case.variant)
     if case.imported:
-        findings = list(verify(sabotage.root, variant, case.origin).findings)
+        findings = list(verify(sabotage.root, variant, case.origin, patience=UNTIL_IT_ENDS).findings)
     else:
         findings = list(check_files(find_environment(sabotage.root), variant, case.origin))
     wrong = {row.check: f"{row.found_text} ({row.where})" for row in findings if row.status == "wrong"}
@@ -172,7 +229,7 @@ def test_is_caught(case: Case, sabotage: Sabotage, record_property: Callable[[st
 )
 def test_what_is_right_passes(make: Callable[[Sabotage], None], sabotage: Sabotage) -> None:
     make(sabotage)
-    report = verify(sabotage.root, parse_name(FLAGSHIP), Origin.WHEEL)
+    report = verify(sabotage.root, parse_name(FLAGSHIP), Origin.WHEEL, patience=UNTIL_IT_ENDS)
     assert report.passed, [row for row in report.findings if row.status == "wrong"]
     if make is not ways.without_record:
         assert "companion" in {row.check for row in report.findings}

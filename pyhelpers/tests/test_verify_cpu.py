@@ -3,11 +3,13 @@
 import re
 import struct
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
-from binaries import tool
+from binaries import scratch, tool
 
 from pytorch_variants.binary.elf import HEADER, open_elf
 from pytorch_variants.findings import Finding, Origin
@@ -41,9 +43,9 @@ namespace at { double scale(double x, double y) { return x * y + 1; } }
 """
 # A kernel, its declaration and what chooses it: 0 is where the CPU is asked.
 KERNEL = """
-#include <immintrin.h>
 namespace at { namespace native { namespace PLACE {
-LINKAGE void kernel(float *x) { _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), _mm512_set1_ps(1))); }
+typedef float Sixteen __attribute__((vector_size(64), aligned(4), may_alias));
+LINKAGE void kernel(float *x) { *reinterpret_cast<Sixteen *>(x) += 1; }
 } } }
 """
 CHOICE = """
@@ -60,17 +62,22 @@ def kernel(place: str, linkage: str = "") -> str:
     return KERNEL.replace("PLACE", place).replace("LINKAGE", linkage)
 
 
+@cache
+def compiled(name: str, source: str, flags: tuple[str, ...]) -> Path:
+    """An object file, whose name is that of its source, as in a build; many tests take the same."""
+    text = Path(tempfile.mkdtemp(dir=scratch()), name)
+    text.write_text(source)
+    target = text.with_suffix(".o")
+    command = [str(tool("g++")), "-O3", "-fPIC", "-c", str(text), "-o", str(target), *flags]
+    subprocess.run(command, check=True)
+    return target
+
+
 def library(directory: Path, *parts: Part, name: str = "libc10.so", options: Sequence[str] = ()) -> Path:
     """A library of parts that have compiler flags of their own, as the linker leaves it."""
-    objects = []
-    for number, (source, flags) in enumerate(parts):
-        # The object file's name is that of its source, as in a build.
-        text = directory / f"part{number}.cpp"
-        text.write_text(source)
-        target = text.with_suffix(".o")
-        command = [str(tool("g++")), "-O3", "-fPIC", "-c", str(text), "-o", str(target), *flags]
-        subprocess.run(command, check=True)
-        objects.append(target)
+    objects = [
+        compiled(f"part{number}.cpp", source, tuple(flags)) for number, (source, flags) in enumerate(parts)
+    ]
     path = directory / name
     subprocess.run([tool("g++"), "-shared", "-o", path, *objects, *options], check=True)
     return path
@@ -184,10 +191,7 @@ def test_an_object_file_of_that_name_is_chosen(tmp_path: Path) -> None:
     for name, count in {"CopyKernel.cpp.AVX512.cpp": 0, "CopyKernel.cpp.DEFAULT.cpp": 1}.items():
         directory = tmp_path / name
         directory.mkdir()
-        (directory / name).write_text(source)
-        target = directory / "kernel.o"
-        command = [str(tool("g++")), "-O3", "-fPIC", "-c", str(directory / name), "-o", str(target), *AVX512]
-        subprocess.run(command, check=True)
+        target = compiled(name, source, AVX512)
         path = library(directory, (PLAIN + CHOICE, flags(parse_cpu("avx2"))), options=[str(target)])
         assert len(wrong(path, "avx2")) == count, name
 
@@ -195,9 +199,9 @@ def test_an_object_file_of_that_name_is_chosen(tmp_path: Path) -> None:
 def test_an_instance_that_the_linker_took_from_elsewhere(tmp_path: Path) -> None:
     """A single template's instance is a note: PyTorch's own build has one."""
     instance = """
-    #include <immintrin.h>
     namespace c10 { template <class T> __attribute__((noinline)) void convert(T *x) {
-      _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), _mm512_set1_ps(1))); }
+      typedef T Sixteen __attribute__((vector_size(64), aligned(4), may_alias));
+      *reinterpret_cast<Sixteen *>(x) += 1; }
     template void convert<float>(float *); }
     """
     parts = ((PLAIN + CHOICE, flags(parse_cpu("avx2"))), (instance, (*AVX512, "-fvisibility=hidden")))

@@ -2,6 +2,7 @@
   description = "A service on the PyTorch of one GPU and instruction set";
 
   # The cache of nixpkgs' CUDA builds. Nix takes none from an input: without this all of CUDA is built here.
+  # https://github.com/NixOS/nix/issues/6771
   nixConfig = {
     extra-substituters = [ "https://cache.nixos-cuda.org" ];
     extra-trusted-public-keys = [ "cache.nixos-cuda.org:74DUi4Ye579gUqzH4ziL9IyiJBlDpMRn9MBN8oNan9M=" ];

@@ -5,7 +5,8 @@
 }:
 
 let
-  # From 2.30 on its kernels use instructions of this compute capability, and do not compile for an earlier one.
+  # From 2.30 on its kernels use instructions of this compute capability, and do not compile for an earlier one:
+  # https://github.com/NixOS/nixpkgs/issues/549002
   ncclMinimum = "7.0";
   bare = target: lib.head (builtins.match "([0-9.]+).*" target);
 in

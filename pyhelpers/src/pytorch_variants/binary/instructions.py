@@ -298,7 +298,7 @@ def x86_instructions(decoder: Any, code: bytes, address: int) -> Iterator[tuple[
             if mnemonic == ODD and (length := _length(code[begin : begin + 16])):
                 offset = begin + length
                 yield start, code[begin:offset], ""
-                # Capstone went on within it.
+                # Capstone went on within it: https://github.com/capstone-engine/capstone/issues/2037
                 break
             yield start, code[begin : begin + size], mnemonic
         else:

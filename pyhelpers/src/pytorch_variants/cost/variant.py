@@ -121,7 +121,7 @@ def overrides(flake: Path, package_set: str) -> list[str]:
     path = nix.package_set(package_set, flake)
     if path is None:
         return []
-    # Nix follows no link to an input.
+    # Nix follows no link to an input: https://github.com/NixOS/nix/issues/11567
     reference = f"path:{quote(str(path.resolve()))}"
     if package_set == "source":
         # It is made of its neighbour.

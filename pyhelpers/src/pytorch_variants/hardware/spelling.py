@@ -7,7 +7,7 @@ from functools import cache
 from itertools import takewhile
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware.table import Cpu, Gpu, cpus, generation, gpus, products
+from pytorch_variants.hardware.table import Cpu, Gpu, cpus, generation, gpus, makers, products
 
 # The first compute capability with architecture- (a) and family-specific (f) code, by CUDA's rule.
 _SUFFIX_FLOOR = {"": 0, "a": 90, "f": 100}
@@ -161,6 +161,34 @@ def match_gpu(text: str) -> Gpu | None:
     return replace(gpu, name=gpu.name + specific, target=gpu.capability + suffix)
 
 
+def other_maker(text: str) -> str | None:
+    """Whose GPU a text names, and what to do instead, as lib/internal/otherMaker.nix says it.
+
+    None where it names no other maker's. Whether a GPU of the table is meant is to be asked before.
+
+    >>> other_maker("mi300x").partition(",")[0]
+    "AMD's"
+    """
+    # More than any name has.
+    start = text.encode("utf-8", "surrogatepass")[:64].decode("utf-8", "replace")
+    for maker in makers():
+        if re.fullmatch(maker.names, _words(start)):
+            return (
+                f"{maker.name}'s, and this project is for NVIDIA's GPUs: write one of those, "
+                f"or use {maker.instead}"
+            )
+    return None
+
+
+def unknown_gpu(text: str, kind: str, candidates: Sequence[str]) -> UserError:
+    """What to say of a text that is no GPU of the table: whose it is, or what it is nearest to."""
+    if maker := other_maker(text):
+        return UserError(f'"{text}" is {maker}')
+    return UserError(
+        f'"{text}" is no {kind} in the hardware table; nearest: {", ".join(nearest(text, candidates))}'
+    )
+
+
 def parse_gpu(text: str) -> Gpu:
     """Read a GPU architecture in any spelling that lib/parseGpu.nix reads.
 
@@ -173,10 +201,7 @@ def parse_gpu(text: str) -> Gpu:
     """
     gpu = match_gpu(text)
     if gpu is None:
-        raise UserError(
-            f'"{text}" is no GPU architecture or product in the hardware table; '
-            f"nearest: {', '.join(nearest(text, [*gpus(), *products()]))}"
-        )
+        raise unknown_gpu(text, "GPU architecture or product", [*gpus(), *products()])
     return gpu
 
 

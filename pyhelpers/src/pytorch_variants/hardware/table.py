@@ -104,6 +104,21 @@ def cpus() -> dict[str, Cpu]:
     }
 
 
+@dataclass(frozen=True)
+class Maker:
+    """A maker of GPUs that run no CUDA: a pattern for the words of their names, what to use for them."""
+
+    name: str
+    names: str
+    instead: str
+
+
+@cache
+def makers() -> tuple[Maker, ...]:
+    """Every such maker of the table, by name."""
+    return tuple(Maker(**entry) for _, entry in sorted(_table()["maker"].items()))
+
+
 def common_sets() -> tuple[str, ...]:
     """The names of the instruction sets to suggest where only a GPU is named, the first choice first."""
     return tuple(_table()["common"])

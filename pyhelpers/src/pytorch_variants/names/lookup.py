@@ -11,8 +11,8 @@ from pytorch_variants.hardware.spelling import (
     find_product,
     match_cpu,
     match_gpu,
-    nearest,
     read_capability,
+    unknown_gpu,
 )
 from pytorch_variants.hardware.table import (
     Cpu,
@@ -97,35 +97,6 @@ def _match(text: str) -> Match | None:
     )
 
 
-# GPUs that people ask for and that run no CUDA, by the words of their names; a maker's CPUs are not meant.
-_OTHER_MAKERS = {
-    "AMD": (
-        "(?:^amd$|radeon|instinct|firepro|firegl|(?:^|[^a-z0-9])(?:mi ?[0-9]{2,3}[axp]?|gfx[0-9a-f]{3,4}"
-        "|rx ?[0-9]{3,4}|w[5-7][0-9]00)(?:[^a-z0-9]|$))",
-        "nixpkgs' torchWithRocm or PyTorch's ROCm wheels",
-    ),
-    "Intel": (
-        "(?:^intel$|gaudi|ponte vecchio|data center gpu|iris|(?:^|[^a-z0-9])(?:arc|uhd|xe2?)(?:[^a-z0-9]|$))",
-        "PyTorch's XPU wheels",
-    ),
-}
-
-
-def _unknown(text: str) -> UserError:
-    """What to say of a text that names nothing here."""
-    for maker, (names, instead) in _OTHER_MAKERS.items():
-        if re.search(names, text.strip().lower()):
-            return UserError(
-                f"\"{text}\" is {maker}'s, and this project is for NVIDIA's GPUs: write one of those, "
-                f"or use {instead}"
-            )
-    known = [*gpus(), *products(), *cpus(), *(gpu.architecture for gpu in gpus().values())]
-    return UserError(
-        f'"{text}" is no GPU, product or instruction set in the hardware table; '
-        f"nearest: {', '.join(nearest(text, known))}"
-    )
-
-
 def lookup(text: str) -> Match:
     """The entry of the table that a text names.
 
@@ -136,7 +107,8 @@ def lookup(text: str) -> Match:
     """
     match = _match(text)
     if match is None:
-        raise _unknown(text)
+        known = [*gpus(), *products(), *cpus(), *(gpu.architecture for gpu in gpus().values())]
+        raise unknown_gpu(text, "GPU, product or instruction set", known)
     return match
 
 

@@ -11,6 +11,7 @@ from pytorch_variants.hardware.spelling import (
     match_cpu,
     match_gpu,
     nearest,
+    other_maker,
     parse_cpu,
     parse_gpu,
 )
@@ -149,6 +150,8 @@ def parse_name(name: str) -> Variant:
     # "pytorch-sm80-sm90" is no "pytorch-sm80" with an instruction set of that name.
     wheel, cached = _WHEEL.fullmatch(name), _CACHED.fullmatch(name)
     parts = wheel or cached or _COMPILED.fullmatch(name)
+    if parts is None and (maker := other_maker(name)):
+        raise UserError(f"{name}: this GPU is {maker}")
     if parts is None:
         raise _unknown(
             name,
@@ -170,6 +173,20 @@ def parse_name(name: str) -> Variant:
         gpus=tuple(parse_gpu(gpu) for gpu in gpu_names),
         cpu=_least_set() if wheel or cached else parse_cpu(parts["cpu"]),
         kind="wheel" if wheel else "cached" if cached else "compiled",
+    )
+
+
+def refuse_unbuilt(variant: Variant) -> None:
+    """Raise UserError for a name that is read and that no build has yet: what it promises is not settled."""
+    if variant.kind != "cached":
+        return
+    platforms = set.intersection(*(set(gpu.platforms) for gpu in variant.gpus))
+    sets = [name for name in common_sets() if platforms & set(cpus()[name].platforms)]
+    compiled = f"{variant.name}-{(*sets, *common_sets())[0]}"
+    raise UserError(
+        f"{variant.name}: nothing has this name yet, for nixpkgs' own build cannot be cut down to one GPU; "
+        f"write {compiled}, or another instruction set, for what was compiled, "
+        f"or {variant.name.replace('pytorch', 'pytorch-bin', 1)} for the official wheel"
     )
 
 

@@ -25,12 +25,6 @@ from pytorch_variants.files import read_json, replace_text
 from pytorch_variants.pins import missing
 from pytorch_variants.retarget.installed import architectures
 
-# glibc 2.28 is that of PyTorch's own build machines; NVIDIA's wheels have any tag before it. As in
-# pkgs/embedded/python.nix.
-PLATFORMS = tuple(
-    f"manylinux{tag}_x86_64" for tag in (*(f"_2_{minor}" for minor in range(28, 11, -1)), "2014", "2010")
-)
-
 
 def _pip(*arguments: str) -> str:
     if find_spec("pip") is None:
@@ -43,12 +37,12 @@ def _pip(*arguments: str) -> str:
     return result.stdout
 
 
-def _target(minor: int) -> list[str]:
-    """Pip's options for CPython 3.<minor> on x86-64 Linux, whatever this machine is."""
+def target(minor: int, platforms: Sequence[str]) -> list[str]:
+    """Pip's options for CPython 3.<minor> on these platforms, whatever this machine is."""
     return [
         *("--only-binary", ":all:", "--python-version", f"3.{minor}", "--implementation", "cp"),
         *(option for abi in (f"cp3{minor}", "abi3", "none") for option in ("--abi", abi)),
-        *(option for platform in PLATFORMS for option in ("--platform", platform)),
+        *(option for platform in platforms for option in ("--platform", platform)),
     ]
 
 
@@ -87,27 +81,28 @@ def _report(*arguments: str) -> dict[str, Mapping[str, Any]]:
 
 
 def resolve(
-    requirements: Sequence[str], minor: int, sources: Sequence[str] = ()
+    requirements: Sequence[str], minor: int, platforms: Sequence[str], sources: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Pin the requirements and all that they need for CPython 3.<minor>, by canonical name.
+    """Pin the requirements and all that they need for CPython 3.<minor> on the platforms, by canonical name.
 
     `sources` are projects that publish no wheel and need nothing else: their source is pinned. Each pin
     has the version, the file's name, its SHA-256 (hex), its size in bytes and the names of the pinned
     packages that it requires. Raises UserError with pip's own last line.
     """
-    items = _report(*_target(minor), *requirements)
+    items = _report(*target(minor, platforms), *requirements)
     for source in sources:
-        # Pip takes sources for its own Python alone, or without what they need.
+        # Pip takes sources for its own Python alone, or without what they need:
+        # https://github.com/pypa/pip/issues/11764
         items |= _report("--no-deps", "--no-binary", Requirement(source).name, source)
     return {name: _pin(items[name], list(items), minor) for name in sorted(items)}
 
 
-def gpu_targets(torch_pin: Mapping[str, Any], minor: int) -> list[str]:
+def gpu_targets(torch_pin: Mapping[str, Any], minor: int, platforms: Sequence[str]) -> list[str]:
     """The dotted targets that a torch wheel has cubins of, read from its libraries."""
     with tempfile.TemporaryDirectory() as scratch:
         _pip(
             *("download", "--quiet", "--no-deps", "--dest", scratch),
-            *(*_target(minor), f"torch=={torch_pin['version']}"),
+            *(*target(minor, platforms), f"torch=={torch_pin['version']}"),
         )
         [wheel] = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
@@ -134,11 +129,14 @@ def _are_pins(data: object) -> bool:
             "sources": list(sources),
             "cuda": str(),
             "gpuTargets": list(),
+            "platforms": list(platforms),
             "pythons": dict(pythons),
         }:
-            return bool(pythons) and all(
+            return all(
                 [
-                    *(isinstance(text, str) for text in (*requirements, *sources)),
+                    platforms,
+                    pythons,
+                    *(isinstance(text, str) for text in (*requirements, *sources, *platforms)),
                     *(re.fullmatch("python3[0-9]+", name) for name in pythons),
                     *(_is_environment(wheels) for wheels in pythons.values()),
                 ]
@@ -165,9 +163,9 @@ def renewed(pins: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UserError where pip cannot resolve them.
     """
-    requirements, sources = pins["requirements"], pins["sources"]
+    requirements, sources, platforms = pins["requirements"], pins["sources"], pins["platforms"]
     minors = [int(name.removeprefix("python3")) for name in pins["pythons"]]
-    pythons = {f"python3{minor}": resolve(requirements, minor, sources) for minor in minors}
+    pythons = {f"python3{minor}": resolve(requirements, minor, platforms, sources) for minor in minors}
     first = minors[0]
     wheels, old = pythons[f"python3{first}"], pins["pythons"][f"python3{first}"]
     [runtime] = (name for name in wheels if re.fullmatch("nvidia-cuda-runtime(-cu12)?", name))
@@ -177,7 +175,8 @@ def renewed(pins: Mapping[str, Any]) -> dict[str, Any]:
         "requirements": requirements,
         "sources": sources,
         "cuda": ".".join(wheels[runtime]["version"].split(".")[:2]),
-        "gpuTargets": pins["gpuTargets"] if same else gpu_targets(wheels["torch"], first),
+        "gpuTargets": pins["gpuTargets"] if same else gpu_targets(wheels["torch"], first, platforms),
+        "platforms": platforms,
         "pythons": pythons,
     }
 

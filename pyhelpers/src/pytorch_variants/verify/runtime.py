@@ -14,7 +14,7 @@ from pytorch_variants.findings import (
     ok,
     wrong,
 )
-from pytorch_variants.names.variant import Variant
+from pytorch_variants.names.variant import Variant, refuse_unbuilt
 from pytorch_variants.verify.environment import converse, find_interpreter
 
 # Inductor's first compilation is the longest part of it.
@@ -63,6 +63,7 @@ def verify_runtime(environment: Path, variant: Variant, origin: Origin) -> Repor
     `environment` is a directory with bin/python that imports torch. Raises UserError where nothing can be
     checked: no GPU, no driver, no such Python.
     """
+    refuse_unbuilt(variant)
     device = "cuda" if variant.gpus else "cpu"
     capabilities = [gpu.capability for gpu in variant.gpus]
     question = {"device": device, "capabilities": capabilities}

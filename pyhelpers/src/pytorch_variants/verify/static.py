@@ -23,7 +23,7 @@ from pytorch_variants.findings import (
     ok,
     wrong,
 )
-from pytorch_variants.names.variant import Variant
+from pytorch_variants.names.variant import Variant, refuse_unbuilt
 from pytorch_variants.retarget.cut import cuts_of
 from pytorch_variants.retarget.nvidia import is_bundled
 from pytorch_variants.verify.cpu import check_cpu, read_cpu
@@ -459,6 +459,7 @@ def verify(
     `patience` seconds without an answer its Python is ended. Raises UserError where there is nothing to
     check.
     """
+    refuse_unbuilt(variant)
     policy = policy or Policy()
     files = _read_files(find_environment(environment))
     rows: Sequence[Finding] = (
