@@ -144,6 +144,9 @@ def _compact(
 def _holder(elf: Elf, section: Section) -> Segment:
     """The segment that the loader reads the section from; all others, and sections, must be clear of it."""
     end = section.offset + section.size
+    # Their table stays where it is.
+    if elf.segments_offset > section.offset:
+        raise UserError(f"its program headers are behind {SECTION_NAME}")
     for other in elf.sections:
         if other is section or other.type == e.SHT_NOBITS or not other.size:
             continue
