@@ -10,9 +10,21 @@ from pathlib import Path
 
 import pytest
 from binaries import CUDA, c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytorch_variants.binary.elf import SECTION, Elf
-from pytorch_variants.binary.fatbin import CONTAINER, Container, read_fatbins, scan
+from pytorch_variants.binary import fatbin
+from pytorch_variants.binary.cubin import PayloadError
+from pytorch_variants.binary.elf import SECTION, WINDOW, Elf
+from pytorch_variants.binary.fatbin import (
+    CONTAINER,
+    Container,
+    find_wrappers,
+    read_fatbins,
+    read_payload,
+    read_wrappers,
+    scan,
+)
 from pytorch_variants.errors import UserError
 from pytorch_variants.findings import Finding, Origin
 from pytorch_variants.names.variant import parse_name
@@ -297,14 +309,18 @@ def test_a_wrapper_that_leads_elsewhere() -> None:
 
 def test_a_table_of_constants() -> None:
     """Numbers that are a magic number by chance, and text that writes PTX, are no GPU code."""
-    magic = "{0xBA55ED50, 0x00100001, 64, 0, 0xBA55ED50, 1, 0xBA55ED50}"
+    # The last two are of another version, and of another size.
+    magic = (
+        "{0xBA55ED50, 0x00100001, 64, 0, 0xBA55ED50, 1, 0xBA55ED50, 0, 0, 0, "
+        "0xBA55ED50, 0x00100002, 0, 0, 0xBA55ED50, 0x00180001, 0, 0}"
+    )
     source = (
         f"const unsigned table[] = {magic}; const unsigned wrapper = 0x466243B1;"
         'const char elf[] = "\\x7f" "ELF\\2\\1\\1"; const char ptx[] = ".version 8.0\\n.target sm_%d";'
         'const char only[] = "nothing\\n.target sm_90\\n"; unsigned writable[] = {0x466243B1, 9, 0, 0, 0};'
     )
     data = c_library(scratch() / "libconstants.so", source).read_bytes()
-    assert data.count(struct.pack("<I", 0xBA55ED50)) == 3
+    assert data.count(struct.pack("<I", 0xBA55ED50)) == 5
     gpu = facts(data, "torch/lib/libtorch_cpu.so").gpu
     assert gpu.containers == ()
     assert gpu.damaged == ()
@@ -321,6 +337,106 @@ def test_much_damage_ends_in_one_line() -> None:
     data = c_library(scratch() / "libplain.so", "int x;").read_bytes() + broken * 200
     with pytest.raises(UserError, match="more than 100 damaged fat binaries"):
         read_gpu(Elf.parse(data))
+
+
+def test_limits_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as a limit is read; one more ends in one line."""
+    fat, cubin, ptx = map(stray, ("fat binary", "cubin", "PTX"))
+    for name, read, text in (
+        ("_MOST_CONTAINERS", lambda: scan(Elf.parse(EMPTY + fat * 2)), "more than 1 fat binaries"),
+        ("_MOST_LOOSE", lambda: scan(Elf.parse(EMPTY + cubin + ptx)), "more than 1 cubins and PTX texts"),
+        (
+            "_MOST_WRAPPERS",
+            lambda: list(find_wrappers(Elf.parse(right()))),
+            "more than 1 fat binary wrappers",
+        ),
+    ):
+        monkeypatch.setattr(fatbin, name, 2)
+        assert read()
+        monkeypatch.setattr(fatbin, name, 1)
+        with pytest.raises(UserError, match=text):
+            read()
+
+
+# An ELF file of its header alone.
+EMPTY = b"\x7fELF\2\1".ljust(64, b"\0")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["fat binary", "cubin", "PTX"]),
+            st.one_of(st.integers(0, 40), st.integers(WINDOW - 400, WINDOW + 40)),
+            st.sampled_from([b"\0", b"\x7f", b"\xba"]),
+        ),
+        max_size=5,
+    )
+)
+def test_a_scan_finds_all_of_it(pieces: list[tuple[str, int, bytes]]) -> None:
+    """Side by side, and across what is searched at a time."""
+    data, fat, loose = EMPTY, [], []
+    for kind, gap, filler in pieces:
+        data += filler * gap
+        if kind == "fat binary":
+            fat.append(len(data))
+        elif kind == "cubin":
+            loose.append(("cubin", len(data)))
+        else:
+            loose.append(("ptx", len(data) + stray(kind).index(b".target sm_")))
+        data += stray(kind)
+    found = scan(Elf.parse(data))
+    assert [container.offset for container in found.containers] == fat
+    assert [(code.kind, code.offset) for code in found.loose] == loose
+    assert found.damaged == ()
+
+
+@pytest.mark.parametrize("option", ["-compress=false", "-compress-all"])
+@pytest.mark.parametrize("kind", ["cubin", "ptx"])
+@pytest.mark.parametrize("cuda", [12, 13])
+def test_of_much_code_the_begin_is_read(
+    cuda: int, kind: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cuda == 12:
+        path = fatbin_of_cuda_12(option, *(((90,), ()) if kind == "cubin" else ((), (90,))))
+    else:
+        code = "sm_90" if kind == "cubin" else "compute_90"
+        how = ("--no-compress",) if option == "-compress=false" else ("-Xfatbin", "-compress-all")
+        path = nvcc_library(f"much{kind}{option}", f"-gencode=arch=compute_90,code={code}", *how)
+    data = path.read_bytes()
+    elf = Elf.parse(data)
+    last = read_fatbins(elf)[-1].entries[-1]
+    start = last.offset + last.header_size
+    broken = Elf.parse(patch(data, start, bytes(last.payload_size)))
+    target, whole = read_payload(elf, last)
+    assert (target.kind, target.arch, whole) == (kind, 90, True)
+    for limit, all_of_it in ((last.unpacked_size, True), (last.unpacked_size - 1, False)):
+        monkeypatch.setattr(fatbin, "MOST_UNPACKED", limit)
+        assert read_payload(elf, last) == (target, all_of_it)
+        with pytest.raises(PayloadError, match=r"no cubin|no PTX text|zeros|does not unpack"):
+            read_payload(broken, last)
+
+
+def test_wrappers_as_the_loader_sees_them() -> None:
+    """It writes their addresses, and only into what is writable."""
+    data = right()
+    elf = Elf.parse(data)
+    wrappers, offsets = read_wrappers(elf), [container.offset for container in containers(data)]
+    expected = [(wrapper.offset, offset) for wrapper, offset in zip(wrappers, offsets, strict=True)]
+    assert sorted(find_wrappers(elf)) == expected
+    for wrapper in wrappers:
+        data = patch(data, wrapper.pointer_offset, bytes(8))
+    assert sorted(find_wrappers(Elf.parse(data))) == expected
+    # Its relocation leads nowhere.
+    code, table = elf.section(".nv_fatbin"), elf.section(".rela.dyn")
+    assert code
+    assert table
+    place = data.index(struct.pack("<Q", code.address), table.offset)
+    nowhere = Elf.parse(patch(data, place, struct.pack("<Q", 1 << 40)))
+    assert sorted(find_wrappers(nowhere)) == [(expected[0][0], -1), expected[1]]
+    # The same bytes, as constants.
+    source = "const unsigned wrapper[6] = {0x466243B1, 1}; unsigned own[6] = {0x466243B1, 1};"
+    constant = Elf.parse(c_library(scratch() / "libwrapper.so", source).read_bytes())
+    assert len(list(find_wrappers(constant))) == 1
 
 
 def test_containers_with_padding_between_them(tmp_path: Path) -> None:

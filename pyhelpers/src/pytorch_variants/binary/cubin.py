@@ -18,6 +18,8 @@ PTX_MARK = b".target sm_"
 _PTX = re.compile(
     rb"\.version\s+\d+\.\d+\s(?:\s|//[^\n]*\n|/\*.*?\*/)*\.target sm_(\d{2,3})([af]?)\b", re.DOTALL
 )
+# What libnvfatbin leaves of it: the version stands in the entry's header.
+_PTX_WITHOUT_VERSION = re.compile(rb"\s*\.target sm_(\d{2,3})([af]?)\b")
 _PTX_TARGET = 32  # bytes of what stands behind .version
 # Bytes within which .version and .target stand, with the comment that nvcc puts in front.
 PTX_HEAD = 4096
@@ -130,7 +132,7 @@ def read_cubin(data: bytes) -> Target:
 
 def read_ptx(data: bytes) -> Target:
     """What PTX text is for. Raises PayloadError on what is none or is cut off."""
-    target = _PTX.search(data[:PTX_HEAD])
+    target = _PTX.search(data[:PTX_HEAD]) or _PTX_WITHOUT_VERSION.match(data)
     if not target:
         raise PayloadError("zeros" if data.count(0) == len(data) else "no PTX text")
     return Target("ptx", int(target[1]), target[2].decode())
