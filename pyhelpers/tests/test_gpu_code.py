@@ -1,5 +1,6 @@
 """GPU code wherever it lies in a file: what is there is found, and what is found is judged by itself."""
 
+import contextlib
 import re
 import struct
 import subprocess
@@ -8,14 +9,26 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
+import lz4.block
 import pytest
+import zstandard
 from binaries import CUDA, c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytorch_variants.binary import fatbin
-from pytorch_variants.binary.cubin import PayloadError
-from pytorch_variants.binary.elf import SECTION, WINDOW, Elf
+from pytorch_variants.binary.cubin import (
+    PayloadError,
+    Target,
+    check_size,
+    cubin_size,
+    cubin_target,
+    lz4_head,
+    read_cubin,
+    unpack_lz4,
+    unpack_zstd,
+)
+from pytorch_variants.binary.elf import HEADER, SECTION, WINDOW, Elf
 from pytorch_variants.binary.fatbin import (
     CONTAINER,
     Container,
@@ -388,6 +401,101 @@ def test_a_scan_finds_all_of_it(pieces: list[tuple[str, int, bytes]]) -> None:
     assert [container.offset for container in found.containers] == fat
     assert [(code.kind, code.offset) for code in found.loose] == loose
     assert found.damaged == ()
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=1, max_size=20), st.integers(1, 400)), max_size=8),
+    st.integers(0, 9000),
+)
+def test_the_begin_of_an_lz4_block(pieces: list[tuple[bytes, int]], size: int) -> None:
+    data = b"".join(piece * times for piece, times in pieces)
+    packed = lz4.block.compress(data, store_size=False)
+    assert lz4_head(packed, size) == data[:size]
+    assert unpack_lz4(memoryview(packed), len(data)) == data
+    # One that is cut off: no more than what there is, or an error.
+    with contextlib.suppress(PayloadError):
+        assert data.startswith(lz4_head(packed[: len(packed) // 2], size))
+
+
+def test_sizes_that_cannot_be() -> None:
+    """They are refused before memory is taken for them."""
+    ten = memoryview(bytes(10))
+    check_size("lz4", ten, 10 * 255 + 64)
+    check_size("", ten, 1 << 60)
+    with pytest.raises(PayloadError, match="10 bytes that cannot be 2615"):
+        check_size("lz4", ten, 10 * 255 + 65)
+    frame = memoryview(zstandard.ZstdCompressor().compress(bytes(100)))
+    check_size("zstd", frame, 100)
+    with pytest.raises(PayloadError, match="100 bytes once unpacked in place of 99"):
+        check_size("zstd", frame, 99)
+    unsaid = memoryview(zstandard.ZstdCompressor(write_content_size=False).compress(bytes(100)))
+    check_size("zstd", unsaid, 99)
+    with pytest.raises(PayloadError, match="100 bytes once unpacked in place of 101"):
+        unpack_zstd(unsaid, 101)
+
+
+@pytest.mark.parametrize(
+    ("abi", "flags", "arch", "suffix"),
+    [
+        (7, 80, 80, ""),
+        (7, 90 | 0x800, 90, "a"),
+        (7, 90 | 0x008 << 8 | 90 << 16, 90, "a"),
+        (8, 90 << 8 | 1, 90, None),
+        (8, 100 << 8 | 8, 100, "a"),
+        (9, 121 << 8, 121, None),
+    ],
+)
+@pytest.mark.parametrize("type_", [1, 2])
+def test_both_forms_of_a_cubins_header(type_: int, abi: int, flags: int, arch: int, suffix: str) -> None:
+    """Of CUDA 12 and earlier, and of CUDA 13 and of later GPUs."""
+    ident = (b"\x7fELF\2\1\1" + bytes([51, abi])).ljust(16, b"\0")
+    data = HEADER.pack(ident, type_, 190, 1, 0, 0, 0, flags, 64, 56, 0, 64, 0, 0)
+    assert cubin_target(data) == Target("cubin", arch, suffix, relocatable=type_ == 1)
+    assert read_cubin(data) == Target("cubin", arch, suffix, relocatable=type_ == 1, functions=False)
+
+
+def test_where_a_cubin_ends() -> None:
+    cubin = stray("cubin")
+    size = cubin_size(memoryview(cubin + bytes(100)))
+    assert len(cubin) - 8 < size <= len(cubin)
+    assert read_cubin(cubin[:size]).functions
+    assert cubin_size(memoryview(cubin[:63])) == 0
+    for cut in (64, size // 2, size - 1):
+        assert 0 < cubin_size(memoryview(cubin[:cut])) <= cut
+        with pytest.raises(PayloadError, match="cut off"):
+            read_cubin(cubin[:cut])
+    # Where no sections are, it ends behind its program headers.
+    bare = patch(cubin, 40, bytes(8))
+    header = HEADER.unpack_from(bare)
+    assert cubin_size(memoryview(bare)) == header[5] + header[10] * 56 > 64
+
+
+@pytest.mark.parametrize(
+    ("type_", "in_the_file"),
+    [(1, True), (8, False), (0x5FFFFFFF, True), (0x60000000, False), (0x70000001, False)],
+)
+def test_sections_of_a_cubin_that_are_memory_alone(type_: int, in_the_file: bool) -> None:
+    cubin = stray("cubin")
+    elf = Elf.parse(cubin)
+    last = max(elf.sections, key=lambda section: section.offset)
+    place = elf.sections_offset + last.index * SECTION.size
+    data = patch(patch(cubin, place + 4, struct.pack("<I", type_)), place + 32, struct.pack("<Q", 1 << 30))
+    if in_the_file:
+        with pytest.raises(PayloadError, match="cut off"):
+            read_cubin(data)
+        assert cubin_size(memoryview(data)) == len(data)
+    else:
+        assert read_cubin(data) == read_cubin(cubin)
+        assert cubin_size(memoryview(data)) <= cubin_size(memoryview(cubin))
+
+
+def test_a_cubin_of_many_sections() -> None:
+    """Their number stands in the first one's header."""
+    cubin = stray("cubin")
+    elf = Elf.parse(cubin)
+    many = patch(patch(cubin, 60, bytes(2)), elf.sections_offset + 32, struct.pack("<Q", len(elf.sections)))
+    assert read_cubin(many) == read_cubin(cubin)
+    assert cubin_size(memoryview(many)) == cubin_size(memoryview(cubin))
 
 
 @pytest.mark.parametrize("option", ["-compress=false", "-compress-all"])

@@ -26,7 +26,6 @@ PTX_HEAD = 4096
 
 _SECOND_ABI = 8  # EI_ABIVERSION, from CUDA 13 on and for sm_100 and later from 12.8 on
 _FIRST_ACCELERATED, _SECOND_ACCELERATED = 0x800, 0x8
-_EXTENDED = 0xFFFF
 _SHF_EXECINSTR = 4
 _SHT_LOOS = 0x60000000
 # No cubin of PyTorch's, vLLM's or xFormers' comes near. What is larger is looked at in part.
@@ -111,6 +110,8 @@ def read_cubin(data: bytes) -> Target:
     if not is_cubin(data):
         raise PayloadError("zeros" if data.count(0) == len(data) else "no cubin")
     header = HEADER.unpack_from(data)
+    if header[5] + header[10] * SEGMENT.size > len(data):
+        raise PayloadError("a cubin that is cut off")
     table = _sections(data)
     used = code = empty = 0
     for _, type_, flags, _, start, size, _, _, _, _ in SECTION.iter_unpack(table):
@@ -197,13 +198,11 @@ def lz4_head(packed: bytes, size: int) -> bytes:
 
     def length(nibble: int) -> int:
         nonlocal place
-        total = nibble
-        while nibble == 15 or (total > 15 and nibble == 255):
-            nibble = packed[place]
+        total, more = nibble, nibble == 15
+        while more:
+            total += packed[place]
+            more = packed[place] == 255
             place += 1
-            total += nibble
-            if nibble != 255:
-                break
         return total
 
     try:
