@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pytorch_variants.binary import elf as elf_module
 from pytorch_variants.binary.elf import (
+    HEADER,
     PT_DYNAMIC,
     PT_LOAD,
     PT_NOTE,
@@ -86,6 +87,20 @@ def test_an_address_leads_to_its_place(library: Path) -> None:
 def test_a_section_that_is_not_there(library: Path) -> None:
     with open_elf(library) as elf:
         assert elf.section(".nv_fatbin") is None
+        bss = elf.section(".bss")
+        assert bss
+        assert bss.size >= 400
+        assert len(elf.contents(bss)) == 0
+
+
+def test_it_is_good_inside_its_block_only(library: Path) -> None:
+    with open_elf(library) as elf:
+        elf.forget()
+        assert elf.needed
+    with pytest.raises(ValueError, match="released"):
+        elf.data[0]
+    # What is no map of a file has nothing to give back.
+    Elf.parse(library.read_bytes()).forget()
 
 
 def test_symbols_are_those_of_nm(library: Path) -> None:
@@ -101,6 +116,7 @@ def test_symbols_are_those_of_nm(library: Path) -> None:
         assert answer.size > 0
         everything = list(elf.symbols(SHT_DYNSYM))
         assert list(elf.symbols(SHT_DYNSYM, 2)) == everything[:: len(everything) // 2]
+        assert list(elf.symbols(SHT_DYNSYM, 10**6)) == everything
 
 
 def patched(offset: int, data: bytes) -> Callable[[bytes], bytes]:
@@ -195,12 +211,42 @@ def test_counts_that_the_header_has_no_room_for(library: Path) -> None:
     data = library.read_bytes()
     elf = Elf.parse(data)
     [names] = [section.index for section in elf.sections if section.name == ".shstrtab"]
-    first = SECTION.pack(0, 0, 0, 0, 0, len(elf.sections), names, len(elf.segments), 0, 0)
-    data = patched(elf.sections_offset, first)(data)
-    for place, value in ((56, 0xFFFF), (60, 0), (62, 0xFFFF)):
-        found = Elf.parse(patched(place, struct.pack("<H", value))(data))
+    for place, value, said in (
+        (56, 0xFFFF, (0, 0, len(elf.segments))),
+        (60, 0, (len(elf.sections), 0, 0)),
+        (62, 0xFFFF, (0, names, 0)),
+    ):
+        first = patched(elf.sections_offset, SECTION.pack(0, 0, 0, 0, 0, *said, 0, 0))
+        found = Elf.parse(patched(place, struct.pack("<H", value))(first(data)))
         assert found.segments == elf.segments
         assert found.sections[1:] == elf.sections[1:]
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 65000, 66000])
+def test_names_of_any_length(length: int) -> None:
+    header = HEADER.pack(b"\x7fELF\2\1".ljust(16, b"\0"), 3, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64, 2, 1)
+    data = header + bytes(64) + SECTION.pack(0, 3, 0, 0, 192, length + 1, 0, 0, 0, 0) + b"a" * length + b"\0"
+    if length > 1 << 16:
+        with pytest.raises(ElfError, match="has no end"):
+            Elf.parse(data)
+    else:
+        assert [section.name for section in Elf.parse(data).sections] == ["", "a" * length]
+    # Without a section of names there are none, and one without an end is damage.
+    assert [section.name for section in Elf.parse(patched(62, bytes(2))(data)).sections] == ["", ""]
+    with pytest.raises(ElfError, match=r"past the end of the file|has no end"):
+        Elf.parse(data[:-1])
+
+
+def test_a_section_that_cannot_be(library: Path) -> None:
+    data = library.read_bytes()
+    elf = Elf.parse(data)
+    text = elf.section(".text")
+    assert text
+    place = elf.sections_offset + text.index * SECTION.size + 32
+    most = len(data) - text.offset
+    assert Elf.parse(patched(place, struct.pack("<Q", most))(data))
+    with pytest.raises(ElfError, match=f"section {text.index} ends at {len(data) + 1}"):
+        Elf.parse(patched(place, struct.pack("<Q", most + 1))(data))
 
 
 def test_what_a_header_claims_has_a_limit(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,20 +309,15 @@ def test_places_belong_to_what_has_them(library: Path, data: st.DataObject) -> N
         assert section == (filled[0] if filled else None)
 
 
-@given(
-    st.binary(max_size=60).map(lambda data: bytes(byte & 3 for byte in data)),
-    st.binary(min_size=1, max_size=3).map(lambda data: bytes(byte & 3 for byte in data)),
-    st.integers(0, 60),
-    st.integers(0, 60),
-    st.integers(1, 7),
-)
-def test_all_places_are_found_once(data: bytes, wanted: bytes, start: int, end: int, window: int) -> None:
+@given(st.data(), st.lists(st.integers(0, 1), min_size=1, max_size=3), st.integers(1, 7))
+def test_all_places_are_found_once(data: st.DataObject, wanted: list[int], window: int) -> None:
     """However much is looked at together: `wanted` may go on behind the end, and begins in front of it."""
-    end = min(end, len(data))
+    text, part = bytes(data.draw(st.lists(st.integers(0, 1), min_size=20, max_size=60))), bytes(wanted)
+    start, end = sorted(data.draw(st.tuples(st.integers(0, 20), st.integers(0, 20))))
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(elf_module, "WINDOW", window)
-        found = list(find_all(memoryview(data), wanted, start, end))
-    assert found == [place for place in range(start, end) if data.startswith(wanted, place)]
+        found = list(find_all(memoryview(text), part, start, end))
+    assert found == [place for place in range(start, end) if text.startswith(part, place)]
 
 
 NAMES = "".join(

@@ -165,8 +165,8 @@ def _holder(elf: Elf, section: Section) -> Segment:
     return holder
 
 
-def _with_one_more(elf: Elf, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Find room for one more program header, in front of what follows the table.
+def _with_room(elf: Elf, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Find room for the program headers, mostly one more than before, in front of what follows the table.
 
     patchelf, which official wheels go through, leaves room there. Without it a PT_NOTE has to go: the
     loader needs none (section headers still name the notes).
@@ -219,7 +219,7 @@ def _layout(elf: Elf, section: Section, code_end: int) -> _Layout:
             segments += [head, replace(tail, offset=cut - delta)] if has_tail else [head]
         else:
             segments.append(replace(segment, offset=layout.moved(segment.offset)))
-    return replace(layout, segments=_with_one_more(elf, segments) if has_tail else tuple(segments))
+    return replace(layout, segments=_with_room(elf, segments))
 
 
 def _header_patches(elf: Elf, section: Section, layout: _Layout) -> Iterator[Patch]:
