@@ -334,6 +334,7 @@ def test_a_table_of_constants() -> None:
     )
     data = c_library(scratch() / "libconstants.so", source).read_bytes()
     assert data.count(struct.pack("<I", 0xBA55ED50)) == 5
+    assert scan(Elf.parse(data)).containers == ()
     gpu = facts(data, "torch/lib/libtorch_cpu.so").gpu
     assert gpu.containers == ()
     assert gpu.damaged == ()
@@ -417,6 +418,15 @@ def test_the_begin_of_an_lz4_block(pieces: list[tuple[bytes, int]], size: int) -
         assert data.startswith(lz4_head(packed[: len(packed) // 2], size))
 
 
+def test_lz4_that_is_not_packed_or_damaged() -> None:
+    plain = bytes(range(200))
+    assert lz4_head(lz4.block.compress(plain, store_size=False), 10) == plain[:10]
+    # After one byte, a copy of what stands no bytes before it, or two.
+    for back in (0, 2):
+        with pytest.raises(PayloadError, match="does not unpack"):
+            lz4_head(bytes([0x10, 65, back, 0, 0]), 10)
+
+
 def test_sizes_that_cannot_be() -> None:
     """They are refused before memory is taken for them."""
     ten = memoryview(bytes(10))
@@ -438,6 +448,7 @@ def test_sizes_that_cannot_be() -> None:
     ("abi", "flags", "arch", "suffix"),
     [
         (7, 80, 80, ""),
+        (7, 61, 61, ""),
         (7, 90 | 0x800, 90, "a"),
         (7, 90 | 0x008 << 8 | 90 << 16, 90, "a"),
         (8, 90 << 8 | 1, 90, None),
@@ -460,7 +471,8 @@ def test_where_a_cubin_ends() -> None:
     assert len(cubin) - 8 < size <= len(cubin)
     assert read_cubin(cubin[:size]).functions
     assert cubin_size(memoryview(cubin[:63])) == 0
-    for cut in (64, size // 2, size - 1):
+    assert cubin_size(memoryview(patch(cubin, 0, b"\0"))) == 0
+    for cut in (64, size // 2, size - 1, HEADER.unpack_from(cubin)[6] + 100):
         assert 0 < cubin_size(memoryview(cubin[:cut])) <= cut
         with pytest.raises(PayloadError, match="cut off"):
             read_cubin(cubin[:cut])
@@ -483,7 +495,7 @@ def test_sections_of_a_cubin_that_are_memory_alone(type_: int, in_the_file: bool
     if in_the_file:
         with pytest.raises(PayloadError, match="cut off"):
             read_cubin(data)
-        assert cubin_size(memoryview(data)) == len(data)
+        assert cubin_size(memoryview(data + bytes(100))) == len(data) + 100
     else:
         assert read_cubin(data) == read_cubin(cubin)
         assert cubin_size(memoryview(data)) <= cubin_size(memoryview(cubin))
@@ -495,6 +507,8 @@ def test_a_cubin_of_many_sections() -> None:
     elf = Elf.parse(cubin)
     many = patch(patch(cubin, 60, bytes(2)), elf.sections_offset + 32, struct.pack("<Q", len(elf.sections)))
     assert read_cubin(many) == read_cubin(cubin)
+    with pytest.raises(PayloadError, match="cut off"):
+        read_cubin(many[: elf.sections_offset + 10])
     assert cubin_size(memoryview(many)) == cubin_size(memoryview(cubin))
 
 
