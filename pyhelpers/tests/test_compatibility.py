@@ -1,5 +1,6 @@
 """Whose code runs on which GPU, held against what NVIDIA's documents say in words."""
 
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
@@ -8,10 +9,21 @@ from conftest import Nix
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytorch_variants.hardware.compatibility import nearest_code, runs_on
+from pytorch_variants.hardware.compatibility import nearest_code, runs_on, select
 from pytorch_variants.hardware.table import gpus
 
 Kind = Literal["cubin", "ptx"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Code for one architecture, as `select` takes it."""
+
+    kind: Kind
+    arch: int
+    suffix: str = ""
+
+
 NUMBERS = sorted({gpu.number for gpu in gpus().values()})
 TEGRA = {gpu.number for gpu in gpus().values() if gpu.tegra}
 
@@ -81,6 +93,31 @@ def test_the_nearest_code_runs_and_none_that_runs_is_later(have: set[int], targe
     assert (found in running and found == max(running)) if running else found is None
     if target in have:
         assert found == target
+
+
+@pytest.mark.parametrize(
+    ("targets", "keep_ptx", "kept"),
+    [
+        # Its own, else the latest earlier cubin, whatever PTX there is; the latest PTX where no cubin runs.
+        ([80], False, "cubin 80"),
+        ([86], False, "cubin 86"),
+        ([89], False, "cubin 86"),
+        ([90], False, "ptx 86"),
+        ([70], False, "ptx 60"),
+        ([87], False, "ptx 86"),
+        ([50], False, ""),
+        ([80, 89, 90], False, "cubin 80, cubin 86, ptx 86"),
+        ([80], True, "cubin 80, ptx 80"),
+        ([89], True, "cubin 86"),
+    ],
+)
+def test_what_is_selected(targets: list[int], keep_ptx: bool, kept: str) -> None:
+    codes: list[tuple[Kind, int]] = [("ptx", 60), ("cubin", 80), ("ptx", 80), ("cubin", 86), ("ptx", 86)]
+    entries = [Piece(kind, arch) for kind, arch in codes]
+    for given_ in (entries, entries[::-1]):
+        found = select(given_, targets, keep_ptx)
+        assert list(found) == [entry for entry in given_ if entry in found]
+        assert ", ".join(f"{entry.kind} {entry.arch}" for entry in entries if entry in found) == kept
 
 
 def test_nix_has_the_same_rule(nix: Nix) -> None:

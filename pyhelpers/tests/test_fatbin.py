@@ -126,6 +126,8 @@ CONTAINER, ENTRY = 0, 16
         (ENTRY, b"\x63\0", "unknown kind 99"),
         (ENTRY + 4, struct.pack("<I", 8), "has 8 \\+ "),
         (ENTRY + 8, struct.pack("<Q", (1 << 64) - 1), "its container has"),
+        (ENTRY + 16, struct.pack("<I20xQ", 1 << 30, 0x2000), "has 1073741824 compressed bytes in"),
+        (ENTRY + 40, struct.pack("<Q", 0x2000 | 0x8000), "compressed in two ways"),
     ],
 )
 def test_bad_fat_binaries(offset: int, data: bytes, message: str) -> None:

@@ -1,5 +1,6 @@
 """GPU code wherever it lies in a file: what is there is found, and what is found is judged by itself."""
 
+import contextlib
 import re
 import struct
 import subprocess
@@ -8,11 +9,35 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
+import lz4.block
 import pytest
+import zstandard
 from binaries import CUDA, c_library, cuda_library, fatbin_of_cuda_12, nvcc_library, scratch, tool
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytorch_variants.binary.elf import SECTION, Elf
-from pytorch_variants.binary.fatbin import CONTAINER, Container, read_fatbins, scan
+from pytorch_variants.binary import fatbin
+from pytorch_variants.binary.cubin import (
+    PayloadError,
+    Target,
+    check_size,
+    cubin_size,
+    cubin_target,
+    lz4_head,
+    read_cubin,
+    unpack_lz4,
+    unpack_zstd,
+)
+from pytorch_variants.binary.elf import HEADER, SECTION, WINDOW, Elf
+from pytorch_variants.binary.fatbin import (
+    CONTAINER,
+    Container,
+    find_wrappers,
+    read_fatbins,
+    read_payload,
+    read_wrappers,
+    scan,
+)
 from pytorch_variants.errors import UserError
 from pytorch_variants.findings import Finding, Origin
 from pytorch_variants.names.variant import parse_name
@@ -308,14 +333,19 @@ def test_a_wrapper_that_leads_elsewhere() -> None:
 
 def test_a_table_of_constants() -> None:
     """Numbers that are a magic number by chance, and text that writes PTX, are no GPU code."""
-    magic = "{0xBA55ED50, 0x00100001, 64, 0, 0xBA55ED50, 1, 0xBA55ED50}"
+    # The last two are of another version, and of another size.
+    magic = (
+        "{0xBA55ED50, 0x00100001, 64, 0, 0xBA55ED50, 1, 0xBA55ED50, 0, 0, 0, "
+        "0xBA55ED50, 0x00100002, 0, 0, 0xBA55ED50, 0x00180001, 0, 0}"
+    )
     source = (
         f"const unsigned table[] = {magic}; const unsigned wrapper = 0x466243B1;"
         'const char elf[] = "\\x7f" "ELF\\2\\1\\1"; const char ptx[] = ".version 8.0\\n.target sm_%d";'
         'const char only[] = "nothing\\n.target sm_90\\n"; unsigned writable[] = {0x466243B1, 9, 0, 0, 0};'
     )
     data = c_library(scratch() / "libconstants.so", source).read_bytes()
-    assert data.count(struct.pack("<I", 0xBA55ED50)) == 3
+    assert data.count(struct.pack("<I", 0xBA55ED50)) == 5
+    assert scan(Elf.parse(data)).containers == ()
     gpu = facts(data, "torch/lib/libtorch_cpu.so").gpu
     assert gpu.containers == ()
     assert gpu.damaged == ()
@@ -332,6 +362,214 @@ def test_much_damage_ends_in_one_line() -> None:
     data = c_library(scratch() / "libplain.so", "int x;").read_bytes() + broken * 200
     with pytest.raises(UserError, match="more than 100 damaged fat binaries"):
         read_gpu(Elf.parse(data))
+
+
+def test_limits_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as a limit is read; one more ends in one line."""
+    fat, cubin, ptx = map(stray, ("fat binary", "cubin", "PTX"))
+    for name, read, text in (
+        ("_MOST_CONTAINERS", lambda: scan(Elf.parse(EMPTY + fat * 2)), "more than 1 fat binaries"),
+        ("_MOST_LOOSE", lambda: scan(Elf.parse(EMPTY + cubin + ptx)), "more than 1 cubins and PTX texts"),
+        (
+            "_MOST_WRAPPERS",
+            lambda: list(find_wrappers(Elf.parse(right()))),
+            "more than 1 fat binary wrappers",
+        ),
+    ):
+        monkeypatch.setattr(fatbin, name, 2)
+        assert read()
+        monkeypatch.setattr(fatbin, name, 1)
+        with pytest.raises(UserError, match=text):
+            read()
+
+
+# An ELF file of its header alone.
+EMPTY = b"\x7fELF\2\1".ljust(64, b"\0")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["fat binary", "cubin", "PTX"]),
+            st.one_of(st.integers(0, 40), st.integers(WINDOW - 400, WINDOW + 40)),
+            st.sampled_from([b"\0", b"\x7f", b"\xba"]),
+        ),
+        max_size=5,
+    )
+)
+def test_a_scan_finds_all_of_it(pieces: list[tuple[str, int, bytes]]) -> None:
+    """Side by side, and across what is searched at a time."""
+    data, fat, loose = EMPTY, [], []
+    for kind, gap, filler in pieces:
+        data += filler * gap
+        if kind == "fat binary":
+            fat.append(len(data))
+        elif kind == "cubin":
+            loose.append(("cubin", len(data)))
+        else:
+            loose.append(("ptx", len(data) + stray(kind).index(b".target sm_")))
+        data += stray(kind)
+    found = scan(Elf.parse(data))
+    assert [container.offset for container in found.containers] == fat
+    assert [(code.kind, code.offset) for code in found.loose] == loose
+    assert found.damaged == ()
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=1, max_size=20), st.integers(1, 400)), max_size=8),
+    st.integers(0, 9000),
+)
+def test_the_begin_of_an_lz4_block(pieces: list[tuple[bytes, int]], size: int) -> None:
+    data = b"".join(piece * times for piece, times in pieces)
+    packed = lz4.block.compress(data, store_size=False)
+    assert lz4_head(packed, size) == data[:size]
+    assert unpack_lz4(memoryview(packed), len(data)) == data
+    # One that is cut off: no more than what there is, or an error.
+    with contextlib.suppress(PayloadError):
+        assert data.startswith(lz4_head(packed[: len(packed) // 2], size))
+
+
+def test_lz4_that_is_not_packed_or_damaged() -> None:
+    plain = bytes(range(200))
+    assert lz4_head(lz4.block.compress(plain, store_size=False), 10) == plain[:10]
+    # After one byte, a copy of what stands no bytes before it, or two.
+    for back in (0, 2):
+        with pytest.raises(PayloadError, match="does not unpack"):
+            lz4_head(bytes([0x10, 65, back, 0, 0]), 10)
+
+
+def test_sizes_that_cannot_be() -> None:
+    """They are refused before memory is taken for them."""
+    ten = memoryview(bytes(10))
+    check_size("lz4", ten, 10 * 255 + 64)
+    check_size("", ten, 1 << 60)
+    with pytest.raises(PayloadError, match="10 bytes that cannot be 2615"):
+        check_size("lz4", ten, 10 * 255 + 65)
+    frame = memoryview(zstandard.ZstdCompressor().compress(bytes(100)))
+    check_size("zstd", frame, 100)
+    with pytest.raises(PayloadError, match="100 bytes once unpacked in place of 99"):
+        check_size("zstd", frame, 99)
+    unsaid = memoryview(zstandard.ZstdCompressor(write_content_size=False).compress(bytes(100)))
+    check_size("zstd", unsaid, 99)
+    with pytest.raises(PayloadError, match="100 bytes once unpacked in place of 101"):
+        unpack_zstd(unsaid, 101)
+
+
+@pytest.mark.parametrize(
+    ("abi", "flags", "arch", "suffix"),
+    [
+        (7, 80, 80, ""),
+        (7, 61, 61, ""),
+        (7, 90 | 0x800, 90, "a"),
+        (7, 90 | 0x008 << 8 | 90 << 16, 90, "a"),
+        (8, 90 << 8 | 1, 90, None),
+        (8, 100 << 8 | 8, 100, "a"),
+        (9, 121 << 8, 121, None),
+    ],
+)
+@pytest.mark.parametrize("type_", [1, 2])
+def test_both_forms_of_a_cubins_header(type_: int, abi: int, flags: int, arch: int, suffix: str) -> None:
+    """Of CUDA 12 and earlier, and of CUDA 13 and of later GPUs."""
+    ident = (b"\x7fELF\2\1\1" + bytes([51, abi])).ljust(16, b"\0")
+    data = HEADER.pack(ident, type_, 190, 1, 0, 0, 0, flags, 64, 56, 0, 64, 0, 0)
+    assert cubin_target(data) == Target("cubin", arch, suffix, relocatable=type_ == 1)
+    assert read_cubin(data) == Target("cubin", arch, suffix, relocatable=type_ == 1, functions=False)
+
+
+def test_where_a_cubin_ends() -> None:
+    cubin = stray("cubin")
+    size = cubin_size(memoryview(cubin + bytes(100)))
+    assert len(cubin) - 8 < size <= len(cubin)
+    assert read_cubin(cubin[:size]).functions
+    assert cubin_size(memoryview(cubin[:63])) == 0
+    assert cubin_size(memoryview(patch(cubin, 0, b"\0"))) == 0
+    for cut in (64, size // 2, size - 1, HEADER.unpack_from(cubin)[6] + 100):
+        assert 0 < cubin_size(memoryview(cubin[:cut])) <= cut
+        with pytest.raises(PayloadError, match="cut off"):
+            read_cubin(cubin[:cut])
+    # Where no sections are, it ends behind its program headers.
+    bare = patch(cubin, 40, bytes(8))
+    header = HEADER.unpack_from(bare)
+    assert cubin_size(memoryview(bare)) == header[5] + header[10] * 56 > 64
+
+
+@pytest.mark.parametrize(
+    ("type_", "in_the_file"),
+    [(1, True), (8, False), (0x5FFFFFFF, True), (0x60000000, False), (0x70000001, False)],
+)
+def test_sections_of_a_cubin_that_are_memory_alone(type_: int, in_the_file: bool) -> None:
+    cubin = stray("cubin")
+    elf = Elf.parse(cubin)
+    last = max(elf.sections, key=lambda section: section.offset)
+    place = elf.sections_offset + last.index * SECTION.size
+    data = patch(patch(cubin, place + 4, struct.pack("<I", type_)), place + 32, struct.pack("<Q", 1 << 30))
+    if in_the_file:
+        with pytest.raises(PayloadError, match="cut off"):
+            read_cubin(data)
+        assert cubin_size(memoryview(data + bytes(100))) == len(data) + 100
+    else:
+        assert read_cubin(data) == read_cubin(cubin)
+        assert cubin_size(memoryview(data)) <= cubin_size(memoryview(cubin))
+
+
+def test_a_cubin_of_many_sections() -> None:
+    """Their number stands in the first one's header."""
+    cubin = stray("cubin")
+    elf = Elf.parse(cubin)
+    many = patch(patch(cubin, 60, bytes(2)), elf.sections_offset + 32, struct.pack("<Q", len(elf.sections)))
+    assert read_cubin(many) == read_cubin(cubin)
+    with pytest.raises(PayloadError, match="cut off"):
+        read_cubin(many[: elf.sections_offset + 10])
+    assert cubin_size(memoryview(many)) == cubin_size(memoryview(cubin))
+
+
+@pytest.mark.parametrize("option", ["-compress=false", "-compress-all"])
+@pytest.mark.parametrize("kind", ["cubin", "ptx"])
+@pytest.mark.parametrize("cuda", [12, 13])
+def test_of_much_code_the_begin_is_read(
+    cuda: int, kind: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cuda == 12:
+        path = fatbin_of_cuda_12(option, *(((90,), ()) if kind == "cubin" else ((), (90,))))
+    else:
+        code = "sm_90" if kind == "cubin" else "compute_90"
+        how = ("--no-compress",) if option == "-compress=false" else ("-Xfatbin", "-compress-all")
+        path = nvcc_library(f"much{kind}{option}", f"-gencode=arch=compute_90,code={code}", *how)
+    data = path.read_bytes()
+    elf = Elf.parse(data)
+    last = read_fatbins(elf)[-1].entries[-1]
+    start = last.offset + last.header_size
+    broken = Elf.parse(patch(data, start, bytes(last.payload_size)))
+    target, whole = read_payload(elf, last)
+    assert (target.kind, target.arch, whole) == (kind, 90, True)
+    for limit, all_of_it in ((last.unpacked_size, True), (last.unpacked_size - 1, False)):
+        monkeypatch.setattr(fatbin, "MOST_UNPACKED", limit)
+        assert read_payload(elf, last) == (target, all_of_it)
+        with pytest.raises(PayloadError, match=r"no cubin|no PTX text|zeros|does not unpack"):
+            read_payload(broken, last)
+
+
+def test_wrappers_as_the_loader_sees_them() -> None:
+    """It writes their addresses, and only into what is writable."""
+    data = right()
+    elf = Elf.parse(data)
+    wrappers, offsets = read_wrappers(elf), [container.offset for container in containers(data)]
+    expected = [(wrapper.offset, offset) for wrapper, offset in zip(wrappers, offsets, strict=True)]
+    assert sorted(find_wrappers(elf)) == expected
+    for wrapper in wrappers:
+        data = patch(data, wrapper.pointer_offset, bytes(8))
+    assert sorted(find_wrappers(Elf.parse(data))) == expected
+    # Its relocation leads nowhere.
+    code, table = elf.section(".nv_fatbin"), elf.section(".rela.dyn")
+    assert code
+    assert table
+    place = data.index(struct.pack("<Q", code.address), table.offset)
+    nowhere = Elf.parse(patch(data, place, struct.pack("<Q", 1 << 40)))
+    assert sorted(find_wrappers(nowhere)) == [(expected[0][0], -1), expected[1]]
+    # The same bytes, as constants.
+    source = "const unsigned wrapper[6] = {0x466243B1, 1}; unsigned own[6] = {0x466243B1, 1};"
+    constant = Elf.parse(c_library(scratch() / "libwrapper.so", source).read_bytes())
+    assert len(list(find_wrappers(constant))) == 1
 
 
 def test_containers_with_padding_between_them(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from commands import call, is_refused
 from conftest import Nix
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware.spelling import other_maker
+from pytorch_variants.hardware.spelling import other_maker, version
 from pytorch_variants.hardware.table import (
     Cpu,
     Gpu,
@@ -20,7 +20,7 @@ from pytorch_variants.names.lookup import (
     find_all,
     lookup,
 )
-from pytorch_variants.names.matrix import entries
+from pytorch_variants.names.matrix import entries, systems, targets
 from pytorch_variants.names.variant import (
     parse_name,
     short_names,
@@ -259,6 +259,28 @@ def test_filters() -> None:
     for entry in old:
         variant = parse_name(entry.name)
         assert variant.cuda == ("12.8" if variant.gpus else None)
+
+
+def test_releases_of_cuda_that_a_gpu_has_code_in() -> None:
+    """From the first to the last one, these included."""
+    for gpu in gpus().values():
+        assert targets(gpu.cuda_min, gpu)
+        assert targets(gpu.cuda_max or "99.0", gpu)
+        first, last = version(gpu.cuda_min), version(gpu.cuda_max or "99.0")
+        assert not targets(f"{first[0] - 1}.9", gpu)
+        assert targets(f"{last[0]}.{last[1] + 1}", gpu) == (gpu.cuda_max is None)
+    assert {gpu.cuda_max is None for gpu in gpus().values()} == {True, False}
+
+
+@pytest.mark.parametrize("text", ["12", "12.8.1", "9.2", "99.0"])
+def test_no_release_of_cuda(text: str) -> None:
+    with pytest.raises(UserError, match="is no CUDA release of this project"):
+        entries(cuda=text)
+
+
+def test_an_orin_is_in_no_x86_machine() -> None:
+    assert {entry.system for entry in entries(gpu=["sm87"])} == {"aarch64-linux"}
+    assert systems() == ["x86_64-linux", "aarch64-linux"]
 
 
 def test_github_matrix_is_one_line_and_within_githubs_limit() -> None:

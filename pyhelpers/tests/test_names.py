@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_hardware import nix_string
 
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware.spelling import nearest
+from pytorch_variants.hardware.spelling import edit_distance, nearest
 from pytorch_variants.hardware.table import (
     cpus,
     gpus,
@@ -174,8 +174,12 @@ def test_what_cannot_be_built_yet_is_not_verified(
     assert {parse_name(compiled).kind, parse_name(wheel).kind} == {"compiled", "wheel"}
 
 
-def test_the_gpu_that_is_meant_is_suggested(nix: Nix) -> None:
-    assert {name: nearest_names(name) for name in NEAREST} == NEAREST
+@pytest.mark.parametrize("name", NEAREST)
+def test_the_gpu_that_is_meant_is_suggested(name: str) -> None:
+    assert nearest_names(name) == NEAREST[name]
+
+
+def test_nix_suggests_the_same(nix: Nix) -> None:
     assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, NEAREST))} ]") == list(
         NEAREST.values()
     )
@@ -194,6 +198,33 @@ def test_nix_suggests_the_same_for_every_product(nix: Nix) -> None:
     assert nix.lib(f"map lib.internal.nearestNames [ {' '.join(map(nix_string, names))} ]") == suggested
     meant = [products()[name].name for name in products()]
     assert all(f"-{gpu}-" in found[0] for gpu, found in zip(meant * 2, suggested, strict=True))
+
+
+SMALL = st.text("abc", max_size=7).map(str.encode)
+
+
+@given(SMALL, SMALL, SMALL)
+def test_mistakes_are_a_distance(a: bytes, b: bytes, c: bytes) -> None:
+    found = edit_distance(a, b)
+    assert (
+        found == edit_distance(b, a) == edit_distance(b"x" + a, b"x" + b) == edit_distance(a + b"x", b + b"x")
+    )
+    assert abs(len(a) - len(b)) <= found <= max(len(a), len(b))
+    assert (found == 0) == (a == b)
+    assert edit_distance(a, a + c) == edit_distance(a, c + a) == len(c)
+
+
+@given(SMALL, st.integers(0, 7), st.sampled_from(["left out", "added", "replaced", "swapped"]))
+def test_one_mistake_is_one(text: bytes, place: int, mistake: str) -> None:
+    place = min(place, len(text))
+    start, rest = text[:place], text[place:]
+    wrong = {
+        "left out": start + rest[1:],
+        "added": start + b"x" + rest,
+        "replaced": start + b"x" + rest[1:],
+        "swapped": start + rest[1:2] + rest[:1] + rest[2:],
+    }[mistake]
+    assert edit_distance(text, wrong) == edit_distance(wrong, text) == (wrong != text)
 
 
 def test_nix_finds_the_same_nearest(nix: Nix) -> None:

@@ -167,6 +167,22 @@ def _pre_build(embedded: Nix) -> str:
     return _SCRIPTS[0]
 
 
+@pytest.mark.parametrize(
+    ("cores", "memory", "jobs"),
+    [(12, 64.0, 12), (12, 47.9, 11), (12, 8.0, 2), (12, 3.9, 1), (12, 0.0, 1), (1, 64.0, 1)],
+)
+def test_a_compiler_for_each_4_gib(cores: int, memory: float, jobs: int) -> None:
+    assert compiler_jobs(cores, memory, 4) == jobs
+
+
+def test_the_least_limit_of_memory_counts() -> None:
+    meminfo = f"MemTotal: {64 << 20} kB\nMemAvailable:   {32 << 20} kB\n"
+    assert available_memory(meminfo) == 32
+    assert available_memory(meminfo, f"{8 << 30}\n", "max\n", "") == 8
+    assert available_memory(meminfo, f"{48 << 30}\n") == 32
+    assert available_memory("", "max\n", f"{3 << 29}\n") == 1.5
+
+
 def test_memory_that_is_not_known() -> None:
     assert available_memory("MemTotal: 5 kB\n") is None
     assert compiler_jobs(12, None, 4) == 12

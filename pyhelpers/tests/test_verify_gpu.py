@@ -121,6 +121,25 @@ def test_the_device_linkers_input_is_told_apart(tmp_path: Path) -> None:
     assert [(row.status, row.check) for row in found] == [("note", "device linker's input")]
 
 
+def test_whose_kernels_a_container_has() -> None:
+    """Each object's own, and what a device linker has joined."""
+    mixed = kernel("relu", "at") + kernel("plain"), kernel("ncclDevKernel_Broadcast") + kernel("stray")
+    parts = [(source, "90", False) for source in (OWN, NCCL, OTHER, *mixed)]
+    expected = [Whose.PYTORCH, Whose.NCCL, Whose.OTHER, Whose.PYTORCH, Whose.OTHER]
+    with open_elf(nvcc_objects(*parts)) as elf:
+        places = [container.offset for container in read_fatbins(elf)]
+        # The one in front is of the device linker, which had nothing to join.
+        assert whose_containers(elf) == dict(zip(places[1:], expected, strict=True))
+    with open_elf(nvcc_objects((OWN, "90", True), (NCCL, "90", True))) as elf:
+        places = [container.offset for container in read_fatbins(elf)]
+        assert whose_containers(elf) == dict.fromkeys(places, Whose.JOINED)
+    # Symbols tell it: without them nothing is known.
+    with open_elf(
+        nvcc_library("whosestripped", "-gencode=arch=compute_90,code=sm_90", "-Xlinker", "-s")
+    ) as elf:
+        assert whose_containers(elf) == {}
+
+
 def test_real_code_of_nccl_and_magma(environment: Path, official_libraries: Path) -> None:
     """The official PyTorch has NCCL as a library of its own and links MAGMA."""
     [nccl] = environment.glob("lib/python3*/site-packages/nvidia/nccl/lib/libnccl.so.2")

@@ -18,13 +18,14 @@ PTX_MARK = b".target sm_"
 _PTX = re.compile(
     rb"\.version\s+\d+\.\d+\s(?:\s|//[^\n]*\n|/\*.*?\*/)*\.target sm_(\d{2,3})([af]?)\b", re.DOTALL
 )
+# What libnvfatbin leaves of it: the version stands in the entry's header.
+_PTX_WITHOUT_VERSION = re.compile(rb"\s*\.target sm_(\d{2,3})([af]?)\b")
 _PTX_TARGET = 32  # bytes of what stands behind .version
 # Bytes within which .version and .target stand, with the comment that nvcc puts in front.
 PTX_HEAD = 4096
 
 _SECOND_ABI = 8  # EI_ABIVERSION, from CUDA 13 on and for sm_100 and later from 12.8 on
 _FIRST_ACCELERATED, _SECOND_ACCELERATED = 0x800, 0x8
-_EXTENDED = 0xFFFF
 _SHF_EXECINSTR = 4
 _SHT_LOOS = 0x60000000
 # No cubin of PyTorch's, vLLM's or xFormers' comes near. What is larger is looked at in part.
@@ -109,6 +110,8 @@ def read_cubin(data: bytes) -> Target:
     if not is_cubin(data):
         raise PayloadError("zeros" if data.count(0) == len(data) else "no cubin")
     header = HEADER.unpack_from(data)
+    if header[5] + header[10] * SEGMENT.size > len(data):
+        raise PayloadError("a cubin that is cut off")
     table = _sections(data)
     used = code = empty = 0
     for _, type_, flags, _, start, size, _, _, _, _ in SECTION.iter_unpack(table):
@@ -130,7 +133,7 @@ def read_cubin(data: bytes) -> Target:
 
 def read_ptx(data: bytes) -> Target:
     """What PTX text is for. Raises PayloadError on what is none or is cut off."""
-    target = _PTX.search(data[:PTX_HEAD])
+    target = _PTX.search(data[:PTX_HEAD]) or _PTX_WITHOUT_VERSION.match(data)
     if not target:
         raise PayloadError("zeros" if data.count(0) == len(data) else "no PTX text")
     return Target("ptx", int(target[1]), target[2].decode())
@@ -195,13 +198,11 @@ def lz4_head(packed: bytes, size: int) -> bytes:
 
     def length(nibble: int) -> int:
         nonlocal place
-        total = nibble
-        while nibble == 15 or (total > 15 and nibble == 255):
-            nibble = packed[place]
+        total, more = nibble, nibble == 15
+        while more:
+            total += packed[place]
+            more = packed[place] == 255
             place += 1
-            total += nibble
-            if nibble != 255:
-                break
         return total
 
     try:

@@ -144,6 +144,9 @@ def _compact(
 def _holder(elf: Elf, section: Section) -> Segment:
     """The segment that the loader reads the section from; all others, and sections, must be clear of it."""
     end = section.offset + section.size
+    # Their table stays where it is.
+    if elf.segments_offset > section.offset:
+        raise UserError(f"its program headers are behind {SECTION_NAME}")
     for other in elf.sections:
         if other is section or other.type == e.SHT_NOBITS or not other.size:
             continue
@@ -162,8 +165,8 @@ def _holder(elf: Elf, section: Section) -> Segment:
     return holder
 
 
-def _with_one_more(elf: Elf, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Find room for one more program header, in front of what follows the table.
+def _with_room(elf: Elf, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Find room for the program headers, mostly one more than before, in front of what follows the table.
 
     patchelf, which official wheels go through, leaves room there. Without it a PT_NOTE has to go: the
     loader needs none (section headers still name the notes).
@@ -216,7 +219,7 @@ def _layout(elf: Elf, section: Section, code_end: int) -> _Layout:
             segments += [head, replace(tail, offset=cut - delta)] if has_tail else [head]
         else:
             segments.append(replace(segment, offset=layout.moved(segment.offset)))
-    return replace(layout, segments=_with_one_more(elf, segments) if has_tail else tuple(segments))
+    return replace(layout, segments=_with_room(elf, segments))
 
 
 def _header_patches(elf: Elf, section: Section, layout: _Layout) -> Iterator[Patch]:
