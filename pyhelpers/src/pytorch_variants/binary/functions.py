@@ -6,11 +6,12 @@ chapters 4 and 5, and of the Linux Standard Base, "Exception Frames".
 """
 
 import struct
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
+from itertools import compress, repeat
 
 from pytorch_variants.binary.elf import (
     DT_STRTAB,
@@ -118,17 +119,30 @@ def _count(elf: Elf, offset: int) -> int:
     return max(first, last)
 
 
-def _unwound(elf: Elf) -> tuple[int, list[int], list[int]]:
-    """The table for unwinding: what its addresses count from, where functions begin, their descriptions."""
+def _unwound(elf: Elf) -> tuple[int, memoryview]:
+    """The table for unwinding: what its numbers count from, and pairs of them, sorted.
+
+    They are where a function begins, and where its description is.
+    """
+    nothing = 0, memoryview(b"").cast("i")
     segment = next((segment for segment in elf.segments if segment.type == PT_GNU_EH_FRAME), None)
     if segment is None or segment.file_size < 12:
-        return 0, [], []
+        return nothing
     table = elf.data[segment.offset : segment.offset + segment.file_size]
     if (table[0], table[2], table[3]) != _TABLE_FORM:
-        return 0, [], []
+        return nothing
     (count,) = struct.unpack_from("<I", table, 8)
-    rows = table[12 : 12 + min(count, (len(table) - 12) // 8) * 8].cast("i")
-    return segment.address, rows[::2].tolist(), rows[1::2].tolist()
+    return segment.address, table[12 : 12 + min(count, (len(table) - 12) // 8) * 8].cast("i")
+
+
+def _rows_by_address(table: _Symbols) -> dict[int, int]:
+    """The row of the function at each address."""
+    rows: dict[int, int] = {}
+    for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
+        rows.update(part)
+    # What other files have to provide.
+    rows.pop(0, None)
+    return rows
 
 
 class Functions:
@@ -140,50 +154,52 @@ class Functions:
         self._executable: tuple[Segment, ...] = tuple(
             segment for segment in elf.segments if segment.type == PT_LOAD and segment.flags & PF_X
         )
-        self._base, *self._unwinding = _unwound(elf)
+        self._base, self._unwinding = _unwound(elf)
         self._tables = [
             table for type_ in (SHT_SYMTAB, SHT_DYNSYM) if (table := _symbols(elf, type_)) is not None
         ]
-        # By address, the row of each table.
-        self._rows: list[dict[int, int]] = []
         # Where in a table the symbols of each object file begin.
         self._objects: list[list[int]] = []
+        found: set[int] = set()
         for table in self._tables:
-            rows: dict[int, int] = {}
-            for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
-                rows.update(part)
-            # What other files have to provide.
-            rows.pop(0, None)
-            self._rows.append(rows)
+            found |= _rows_by_address(table).keys()
             objects = () if table.exported else table.of_kind(STT_FILE)
             self._objects.append([row for part in objects for _, row in part])
         sections = [(s.address, s.address + s.size) for s in elf.sections if s.flags & SHF_EXECINSTR]
-        found = {self._base + start for start in self._unwinding[0]}
-        found.update(*self._rows)
-        found |= {low for low, high in sections if low < high}
         ranges = [(s.address, s.address + s.file_size) for s in self._executable]
         # Tables that lie among the code are no code. Some linkers map constants executable, behind all code:
         # what ends there is followed by more constants.
-        self._data = self._tables_in(sections or ranges)
+        self._data = self._tables_in(sections or ranges, found)
+        for first in range(0, len(self._unwinding), _ROWS):
+            found.update(map(self._base.__add__, self._unwinding[first : first + _ROWS : 2].tolist()))
+        found |= {low for low, high in sections if low < high}
         found |= self._data.keys() | set(self._data.values())
         every = sorted(found)
+        del found
         cuts = [(bisect_left(every, low), bisect_left(every, high)) for low, high in sorted(ranges)]
         starts = [address for first, last in cuts for address in every[first:last]]
+        del every
         if not starts:
             starts = [a for low, high in ranges for a in range(low, min(high, low + _PIECE * _MOST), _PIECE)]
-        self.starts = starts
+        # There may be a million: numbers in an array take a fifth of the memory of those in a list.
+        self.starts = array("Q", starts)
+        # Of each table, the row that names the function of each number, -1 if none does.
+        self._rows = [
+            array("i", map(_rows_by_address(table).get, starts, repeat(-1))) for table in self._tables
+        ]
         # Where code ends: sections are what the linker had, segments what the loader has.
         self._stops = sorted({high for _, high in (*sections, *ranges)})
 
-    def _tables_in(self, ranges: list[tuple[int, int]]) -> dict[int, int]:
+    def _tables_in(self, ranges: list[tuple[int, int]], functions: Container[int]) -> dict[int, int]:
         """Where the data begin and end that symbols name in some ranges of addresses."""
         found = {}
+        least, most = min((low for low, _ in ranges), default=0), max((high for _, high in ranges), default=0)
         for table in self._tables:
             for part in table.of_kind(STT_OBJECT):
                 for address, row in part:
-                    if any(low <= address < high for low, high in ranges):
+                    if least <= address < most and any(low <= address < high for low, high in ranges):
                         (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
-                        if 0 < size < _PIECE << 8 and not any(address in rows for rows in self._rows):
+                        if 0 < size < _PIECE << 8 and address not in functions:
                             found[address] = address + size
         return found
 
@@ -193,9 +209,8 @@ class Functions:
 
     def _row(self, number: int) -> tuple[_Symbols | None, int, int]:
         """The table that names a function, its number, and the row: an exported name before a local one."""
-        address = self.starts[number]
         for index in reversed(range(len(self._tables))):
-            if (row := self._rows[index].get(address)) is not None:
+            if (row := self._rows[index][number]) >= 0:
                 return self._tables[index], index, row
         return None, -1, 0
 
@@ -256,9 +271,9 @@ class Functions:
             (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
             if 0 < size < _PIECE << 8:
                 return int(size)
-        starts, descriptions = self._unwinding
         try:
-            address = self._base + descriptions[starts.index(start - self._base)]
+            place = self._unwinding[::2].tolist().index(start - self._base)
+            address = self._base + self._unwinding[2 * place + 1]
             _, _, distance, size = _FDE.unpack_from(self._elf.data, self._elf.offset_of(address))
         except (ValueError, ElfError, struct.error):
             return _PIECE
