@@ -8,10 +8,10 @@ chapters 4 and 5, and of the Linux Standard Base, "Exception Frames".
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, repeat
+from itertools import chain, compress, pairwise
 
 from pytorch_variants.binary.elf import (
     DT_STRTAB,
@@ -27,6 +27,7 @@ from pytorch_variants.binary.elf import (
     ElfError,
     Segment,
     find_all,
+    forget,
 )
 
 PT_GNU_EH_FRAME = 0x6474E550
@@ -69,6 +70,7 @@ class _Symbols:
                 rows = range(first // SYMBOL.size, (first + len(part)) // SYMBOL.size)
                 addresses = part.cast("Q")[1::3].tolist()
                 yield zip(compress(addresses, mask), compress(rows, mask), strict=True)
+            forget(self.rows)
 
 
 def _symbols(elf: Elf, type_: int) -> _Symbols | None:
@@ -135,14 +137,28 @@ def _unwound(elf: Elf) -> tuple[int, memoryview]:
     return segment.address, table[12 : 12 + min(count, (len(table) - 12) // 8) * 8].cast("i")
 
 
-def _rows_by_address(table: _Symbols) -> dict[int, int]:
-    """The row of the function at each address."""
-    rows: dict[int, int] = {}
-    for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
-        rows.update(part)
-    # What other files have to provide.
-    rows.pop(0, None)
-    return rows
+class _Rows:
+    """The rows of a table's functions, sorted by their addresses.
+
+    There may be a million: in an array a number takes a fifth of the memory that it takes in a dict.
+    """
+
+    def __init__(self, table: _Symbols) -> None:
+        addresses, rows = array("Q"), array("I")
+        for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
+            for address, row in part:
+                # What other files have to provide is at 0.
+                if address:
+                    addresses.append(address)
+                    rows.append(row)
+        order = sorted(range(len(rows)), key=addresses.__getitem__)
+        self.addresses = array("Q", map(addresses.__getitem__, order))
+        self._rows = array("I", map(rows.__getitem__, order))
+
+    def at(self, address: int) -> int | None:
+        """The last row that has an address."""
+        place = bisect_right(self.addresses, address) - 1
+        return self._rows[place] if place >= 0 and self.addresses[place] == address else None
 
 
 class Functions:
@@ -158,39 +174,43 @@ class Functions:
         self._tables = [
             table for type_ in (SHT_SYMTAB, SHT_DYNSYM) if (table := _symbols(elf, type_)) is not None
         ]
+        self._rows = [_Rows(table) for table in self._tables]
         # Where in a table the symbols of each object file begin.
         self._objects: list[list[int]] = []
-        found: set[int] = set()
         for table in self._tables:
-            found |= _rows_by_address(table).keys()
             objects = () if table.exported else table.of_kind(STT_FILE)
             self._objects.append([row for part in objects for _, row in part])
         sections = [(s.address, s.address + s.size) for s in elf.sections if s.flags & SHF_EXECINSTR]
         ranges = [(s.address, s.address + s.file_size) for s in self._executable]
         # Tables that lie among the code are no code. Some linkers map constants executable, behind all code:
         # what ends there is followed by more constants.
-        self._data = self._tables_in(sections or ranges, found)
-        for first in range(0, len(self._unwinding), _ROWS):
-            found.update(map(self._base.__add__, self._unwinding[first : first + _ROWS : 2].tolist()))
-        found |= {low for low, high in sections if low < high}
-        found |= self._data.keys() | set(self._data.values())
-        every = sorted(found)
-        del found
+        self._data = self._tables_in(sections or ranges)
+        # All but a few are sorted already, which makes this quicker than a set.
+        every = sorted(
+            chain(
+                *(rows.addresses for rows in self._rows),
+                map(self._base.__add__, self._unwinding[::2].tolist()),
+                (low for low, high in sections if low < high),
+                self._data.keys(),
+                self._data.values(),
+            )
+        )
         cuts = [(bisect_left(every, low), bisect_left(every, high)) for low, high in sorted(ranges)]
-        starts = [address for first, last in cuts for address in every[first:last]]
+        starts = [
+            address
+            for first, last in cuts
+            for before, address in pairwise([-1, *every[first:last]])
+            if address != before
+        ]
         del every
         if not starts:
             starts = [a for low, high in ranges for a in range(low, min(high, low + _PIECE * _MOST), _PIECE)]
-        # There may be a million: numbers in an array take a fifth of the memory of those in a list.
         self.starts = array("Q", starts)
-        # Of each table, the row that names the function of each number, -1 if none does.
-        self._rows = [
-            array("i", map(_rows_by_address(table).get, starts, repeat(-1))) for table in self._tables
-        ]
+        elf.forget()
         # Where code ends: sections are what the linker had, segments what the loader has.
         self._stops = sorted({high for _, high in (*sections, *ranges)})
 
-    def _tables_in(self, ranges: list[tuple[int, int]], functions: Container[int]) -> dict[int, int]:
+    def _tables_in(self, ranges: list[tuple[int, int]]) -> dict[int, int]:
         """Where the data begin and end that symbols name in some ranges of addresses."""
         found = {}
         least, most = min((low for low, _ in ranges), default=0), max((high for _, high in ranges), default=0)
@@ -199,7 +219,8 @@ class Functions:
                 for address, row in part:
                     if least <= address < most and any(low <= address < high for low, high in ranges):
                         (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
-                        if 0 < size < _PIECE << 8 and address not in functions:
+                        named = any(rows.at(address) is not None for rows in self._rows)
+                        if 0 < size < _PIECE << 8 and not named:
                             found[address] = address + size
         return found
 
@@ -209,8 +230,9 @@ class Functions:
 
     def _row(self, number: int) -> tuple[_Symbols | None, int, int]:
         """The table that names a function, its number, and the row: an exported name before a local one."""
+        address = self.starts[number]
         for index in reversed(range(len(self._tables))):
-            if (row := self._rows[index][number]) >= 0:
+            if (row := self._rows[index].at(address)) is not None:
                 return self._tables[index], index, row
         return None, -1, 0
 

@@ -328,9 +328,9 @@ def _vector_pattern(table: _Table, wanted: frozenset[str], head: bytes) -> Itera
                     opcodes_of.setdefault(map_, {}).setdefault(byte, set()).add(opcode)
     for map_, by_byte in opcodes_of.items():
         bytes_of: dict[frozenset[int], list[int]] = {}
-        for byte, codes in by_byte.items():
-            bytes_of.setdefault(frozenset(codes), []).append(byte)
-        # An attempt that fails does so at the first class for most: each byte is in one class alone.
+        for byte, following in by_byte.items():
+            bytes_of.setdefault(frozenset(following), []).append(byte)
+        # The fewer alternatives a byte is in, the sooner an attempt fails, as nearly all do.
         if head != b"\xc5":
             own = 15 if head == b"\x62" else 31
             between = b"." if head == b"\x62" else b""

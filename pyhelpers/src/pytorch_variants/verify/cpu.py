@@ -109,6 +109,7 @@ _RETURNS = frozenset({0xC3, 0xE9, 0xEB})
 _HEADS = (b"\x62", b"\xc4", b"\x8f", b"\x0f")
 _LONG = _HEADS[:2]
 _PIECE = 1 << 20
+_PER_FORGETTING = 50  # functions of the sample
 
 
 @dataclass(frozen=True)
@@ -406,6 +407,9 @@ def read_cpu(elf: Elf, name: str) -> CpuFacts:
     for number in range(0, len(functions), step):
         if functions.is_data(number):
             continue
+        # Around each page that is read the system maps fifteen more.
+        if totals["sampled"] % _PER_FORGETTING == 0:
+            elf.forget()
         code = reader.decode(number)
         unasked = reader.runs_unasked(number)
         totals.update(sampled=1, instructions=code.instructions, bytes=code.bytes, odd=code.odd)
