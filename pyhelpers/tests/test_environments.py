@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from binaries import c_library
 from pytorch_variants.binary.elf import Elf
 from pytorch_variants.errors import UserError
 from pytorch_variants.findings import Finding, Origin
+from pytorch_variants.names.variant import parse_name
 from pytorch_variants.verify import static
 from pytorch_variants.verify.distributions import read_distribution, read_distributions
 from pytorch_variants.verify.environment import (
+    Environment,
     Interpreter,
     converse,
     find_environment,
@@ -39,7 +42,7 @@ from pytorch_variants.verify.linkage import (
     read_linkage,
     resolve,
 )
-from pytorch_variants.verify.static import read_libraries, read_library
+from pytorch_variants.verify.static import check_files, read_libraries, read_library
 from pytorch_variants.verify.wholeness import check_wholeness, read_wholeness
 
 GIGABYTE = 1 << 30
@@ -240,6 +243,54 @@ def rows(site: Path, origin: Origin) -> list[Finding]:
 
 def wrong_rows(site: Path, origin: Origin) -> list[Finding]:
     return [row for row in rows(site, origin) if row.status == "wrong"]
+
+
+def of_files(site: Path) -> list[Finding]:
+    """The rows that are read from the files of a CPU build."""
+    environment = Environment(Interpreter(Path(sys.executable), site), (site / "torch",))
+    return list(check_files(environment, parse_name("pytorch-cpu-avx2"), Origin.WHEEL))
+
+
+def test_a_process_that_ends_becomes_a_wrong_row(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it would have said is missing, and nothing else is."""
+    c_library(installed / "torch" / "lib" / "libshm.so", "int other;")
+    right = of_files(installed)
+
+    def end(elf: Elf) -> LinkFacts:
+        if b"\0version\0" in bytes(elf.data):
+            os._exit(0)
+        return read_link(elf)
+
+    monkeypatch.setattr(static, "read_link", end)
+    fork = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("fork"))
+    monkeypatch.setattr(static, "ProcessPoolExecutor", fork)
+    found = of_files(installed)
+    [row] = [row for row in found if row.check == "files" and row.status == "wrong"]
+    assert row.where == "torch/lib/libc10.so"
+    assert row.detail.startswith("reading it ends the process")
+    assert [row for row in right if row.check == "RECORD"] == [row for row in found if row.check == "RECORD"]
+
+
+def test_the_number_of_processes_changes_nothing(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        c_library(installed / "torch" / "lib" / f"lib{number}.so", f"int version{number};")
+
+    def with_cores(number: int) -> list[Finding]:
+        monkeypatch.setattr(static, "usable_cores", lambda: number)
+        return of_files(installed)
+
+    assert with_cores(1) == with_cores(2) == with_cores(7)
+
+
+def test_one_core_is_enough(installed: Path) -> None:
+    """As with `taskset -c 0`."""
+    right = of_files(installed)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert of_files(installed) == right
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_as_it_was_installed(installed: Path) -> None:

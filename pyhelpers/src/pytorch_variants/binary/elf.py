@@ -45,6 +45,7 @@ _MOST_SEGMENTS = 1 << 12
 _MOST_NAMES = 64 << 20  # characters of all sections' names
 _MOST_DYNAMIC = 1 << 16
 WINDOW = 1 << 18  # bytes that are searched at a time: what a processor keeps near
+MOST_KEPT = 4 << 20  # bytes of a file after which the pages read so far are given back
 _ROWS = 1 << 16  # of a table that are looked at together
 
 
@@ -167,6 +168,7 @@ class Elf:
             if hits:
                 rows_of = RELA.iter_unpack(part)
                 found |= {at: addend for at, info, addend in rows_of if at in hits and info == relative}
+            self.forget()
         return found
 
     def symbols(self, type_: int, most: int | None = None) -> Iterator[Symbol]:
@@ -197,6 +199,7 @@ class Elf:
         # A name may be the end of another one.
         ends = {place for text in texts for place in find_all(names, text, 0, len(names))}
         starts = {place - back for place in ends for back in range(before + 1)}
+        self.forget()
         step = _ROWS * SYMBOL.size
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
@@ -206,12 +209,11 @@ class Elf:
                     return
                 most -= 1
                 yield Symbol(_string(names, name), info & 15, not info >> 4, section, address, size)
+            self.forget()
 
     def forget(self) -> None:
-        """Give back the pages read so far: those of a mapped file count as this process's memory."""
-        # Windows has no such advice.
-        if isinstance(self.data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            self.data.obj.madvise(mmap.MADV_DONTNEED)
+        """Give back the pages that were read, as the function of this name does."""
+        forget(self.data)
 
     def _strings(self, tag: int) -> tuple[str, ...]:
         wanted = [value for found, value in self.dynamic if found == tag]
@@ -232,6 +234,13 @@ class Elf:
         return tuple(part for path in paths for part in path.split(":") if part)
 
 
+def forget(data: memoryview) -> None:
+    """Give back the pages of a mapped file that were read: they count as this process's memory."""
+    # Windows has no such advice.
+    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.obj.madvise(mmap.MADV_DONTNEED)
+
+
 def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[int]:
     """Where these bytes begin, between two places."""
     for first in range(start, end, WINDOW):
@@ -241,6 +250,8 @@ def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[
         while place >= 0:
             yield first + place
             place = window.find(wanted, place + 1)
+        if first % MOST_KEPT < WINDOW:
+            forget(data)
 
 
 def _string(data: memoryview, offset: int) -> str:

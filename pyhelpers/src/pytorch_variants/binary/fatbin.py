@@ -34,6 +34,7 @@ from pytorch_variants.binary.cubin import (
     unpack_zstd,
 )
 from pytorch_variants.binary.elf import (
+    MOST_KEPT,
     PF_W,
     PT_LOAD,
     SHT_NOBITS,
@@ -71,8 +72,6 @@ _SUFFIX_BITS = 0x300000
 
 # A linker pads between the containers of two objects to the section's alignment, never by more.
 _MOST_PADDING = 4096
-# Bytes of a file after which the pages read so far are given back.
-_MOST_KEPT = 16 << 20
 
 _MAGIC = _CONTAINER_MAGIC.to_bytes(4, "little")
 _OVERLAP = 16
@@ -240,7 +239,7 @@ def _containers(elf: Elf, section: Section) -> Iterator[Container]:
         yield container
         offset += container.size
         # A call for each container would take as long as reading them.
-        if offset - kept > _MOST_KEPT:
+        if offset - kept > MOST_KEPT:
             elf.forget()
             kept = offset
 
@@ -345,7 +344,7 @@ class _Scanner:
                 place = after if after > aligned + 1 else self.window(place)
             else:
                 place = self.window(place)
-            if place - kept > _MOST_KEPT:
+            if place - kept > MOST_KEPT:
                 self.elf.forget()
                 kept = place
         return Scan(tuple(self.containers), tuple(self.loose), tuple(self.damaged))

@@ -6,11 +6,12 @@ chapters 4 and 5, and of the Linux Standard Base, "Exception Frames".
 """
 
 import struct
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
+from itertools import chain, compress, pairwise
 
 from pytorch_variants.binary.elf import (
     DT_STRTAB,
@@ -26,6 +27,7 @@ from pytorch_variants.binary.elf import (
     ElfError,
     Segment,
     find_all,
+    forget,
 )
 
 PT_GNU_EH_FRAME = 0x6474E550
@@ -68,6 +70,7 @@ class _Symbols:
                 rows = range(first // SYMBOL.size, (first + len(part)) // SYMBOL.size)
                 addresses = part.cast("Q")[1::3].tolist()
                 yield zip(compress(addresses, mask), compress(rows, mask), strict=True)
+            forget(self.rows)
 
 
 def _symbols(elf: Elf, type_: int) -> _Symbols | None:
@@ -118,17 +121,44 @@ def _count(elf: Elf, offset: int) -> int:
     return max(first, last)
 
 
-def _unwound(elf: Elf) -> tuple[int, list[int], list[int]]:
-    """The table for unwinding: what its addresses count from, where functions begin, their descriptions."""
+def _unwound(elf: Elf) -> tuple[int, memoryview]:
+    """The table for unwinding: what its numbers count from, and pairs of them, sorted.
+
+    They are where a function begins, and where its description is.
+    """
+    nothing = 0, memoryview(b"").cast("i")
     segment = next((segment for segment in elf.segments if segment.type == PT_GNU_EH_FRAME), None)
     if segment is None or segment.file_size < 12:
-        return 0, [], []
+        return nothing
     table = elf.data[segment.offset : segment.offset + segment.file_size]
     if (table[0], table[2], table[3]) != _TABLE_FORM:
-        return 0, [], []
+        return nothing
     (count,) = struct.unpack_from("<I", table, 8)
-    rows = table[12 : 12 + min(count, (len(table) - 12) // 8) * 8].cast("i")
-    return segment.address, rows[::2].tolist(), rows[1::2].tolist()
+    return segment.address, table[12 : 12 + min(count, (len(table) - 12) // 8) * 8].cast("i")
+
+
+class _Rows:
+    """The rows of a table's functions, sorted by their addresses.
+
+    There may be a million: in an array a number takes a fifth of the memory that it takes in a dict.
+    """
+
+    def __init__(self, table: _Symbols) -> None:
+        addresses, rows = array("Q"), array("I")
+        for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
+            for address, row in part:
+                # What other files have to provide is at 0.
+                if address:
+                    addresses.append(address)
+                    rows.append(row)
+        order = sorted(range(len(rows)), key=addresses.__getitem__)
+        self.addresses = array("Q", map(addresses.__getitem__, order))
+        self._rows = array("I", map(rows.__getitem__, order))
+
+    def at(self, address: int) -> int | None:
+        """The last row that has an address."""
+        place = bisect_right(self.addresses, address) - 1
+        return self._rows[place] if place >= 0 and self.addresses[place] == address else None
 
 
 class Functions:
@@ -140,50 +170,57 @@ class Functions:
         self._executable: tuple[Segment, ...] = tuple(
             segment for segment in elf.segments if segment.type == PT_LOAD and segment.flags & PF_X
         )
-        self._base, *self._unwinding = _unwound(elf)
+        self._base, self._unwinding = _unwound(elf)
         self._tables = [
             table for type_ in (SHT_SYMTAB, SHT_DYNSYM) if (table := _symbols(elf, type_)) is not None
         ]
-        # By address, the row of each table.
-        self._rows: list[dict[int, int]] = []
+        self._rows = [_Rows(table) for table in self._tables]
         # Where in a table the symbols of each object file begin.
         self._objects: list[list[int]] = []
         for table in self._tables:
-            rows: dict[int, int] = {}
-            for part in table.of_kind(STT_FUNC, STT_GNU_IFUNC):
-                rows.update(part)
-            # What other files have to provide.
-            rows.pop(0, None)
-            self._rows.append(rows)
             objects = () if table.exported else table.of_kind(STT_FILE)
             self._objects.append([row for part in objects for _, row in part])
         sections = [(s.address, s.address + s.size) for s in elf.sections if s.flags & SHF_EXECINSTR]
-        found = {self._base + start for start in self._unwinding[0]}
-        found.update(*self._rows)
-        found |= {low for low, high in sections if low < high}
         ranges = [(s.address, s.address + s.file_size) for s in self._executable]
         # Tables that lie among the code are no code. Some linkers map constants executable, behind all code:
         # what ends there is followed by more constants.
         self._data = self._tables_in(sections or ranges)
-        found |= self._data.keys() | set(self._data.values())
-        every = sorted(found)
+        # All but a few are sorted already, which makes this quicker than a set.
+        every = sorted(
+            chain(
+                *(rows.addresses for rows in self._rows),
+                map(self._base.__add__, self._unwinding[::2].tolist()),
+                (low for low, high in sections if low < high),
+                self._data.keys(),
+                self._data.values(),
+            )
+        )
         cuts = [(bisect_left(every, low), bisect_left(every, high)) for low, high in sorted(ranges)]
-        starts = [address for first, last in cuts for address in every[first:last]]
+        starts = [
+            address
+            for first, last in cuts
+            for before, address in pairwise([-1, *every[first:last]])
+            if address != before
+        ]
+        del every
         if not starts:
             starts = [a for low, high in ranges for a in range(low, min(high, low + _PIECE * _MOST), _PIECE)]
-        self.starts = starts
+        self.starts = array("Q", starts)
+        elf.forget()
         # Where code ends: sections are what the linker had, segments what the loader has.
         self._stops = sorted({high for _, high in (*sections, *ranges)})
 
     def _tables_in(self, ranges: list[tuple[int, int]]) -> dict[int, int]:
         """Where the data begin and end that symbols name in some ranges of addresses."""
         found = {}
+        least, most = min((low for low, _ in ranges), default=0), max((high for _, high in ranges), default=0)
         for table in self._tables:
             for part in table.of_kind(STT_OBJECT):
                 for address, row in part:
-                    if any(low <= address < high for low, high in ranges):
+                    if least <= address < most and any(low <= address < high for low, high in ranges):
                         (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
-                        if 0 < size < _PIECE << 8 and not any(address in rows for rows in self._rows):
+                        named = any(rows.at(address) is not None for rows in self._rows)
+                        if 0 < size < _PIECE << 8 and not named:
                             found[address] = address + size
         return found
 
@@ -195,7 +232,7 @@ class Functions:
         """The table that names a function, its number, and the row: an exported name before a local one."""
         address = self.starts[number]
         for index in reversed(range(len(self._tables))):
-            if (row := self._rows[index].get(address)) is not None:
+            if (row := self._rows[index].at(address)) is not None:
                 return self._tables[index], index, row
         return None, -1, 0
 
@@ -256,9 +293,9 @@ class Functions:
             (size,) = struct.unpack_from("<Q", table.rows, row * SYMBOL.size + 16)
             if 0 < size < _PIECE << 8:
                 return int(size)
-        starts, descriptions = self._unwinding
         try:
-            address = self._base + descriptions[starts.index(start - self._base)]
+            place = self._unwinding[::2].tolist().index(start - self._base)
+            address = self._base + self._unwinding[2 * place + 1]
             _, _, distance, size = _FDE.unpack_from(self._elf.data, self._elf.offset_of(address))
         except (ValueError, ElfError, struct.error):
             return _PIECE

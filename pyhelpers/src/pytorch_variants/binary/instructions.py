@@ -188,12 +188,19 @@ def _one_byte_opcode(code: bytes) -> frozenset[str]:
     return _NOTHING
 
 
+_LEGACY_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
+# What an instruction that needs anything begins with, but for REX.
+_TELLING = frozenset(b"\x0f\xc4\xc5\x62\x8f\xc6\xc7\xdb\xdd\xdf" + _LEGACY_PREFIXES)
+
+
 def x86_features(code: bytes) -> frozenset[str]:
     """What one x86-64 instruction needs, as /proc/cpuinfo names it: nothing for most.
 
     Several names mean that all of them are needed. SSE, SSE2 and MMX, which every CPU has, count too.
     """
     first = code[0]
+    if (code[1] if 0x40 <= first < 0x50 and len(code) > 1 else first) not in _TELLING:
+        return _NOTHING
     if first == 0xC5 and len(code) > 2:
         # vzeroupper has no operand.
         return _vex(1, code[1] & 0x7F, code[2], code[3] if len(code) > 3 else 0)
@@ -226,7 +233,6 @@ def x86_features(code: bytes) -> frozenset[str]:
     return _legacy(map_, prefix, wide, opcode[at], opcode[at + 1] if len(opcode) > at + 1 else 0)
 
 
-_LEGACY_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
 _IMMEDIATE = b"\x70\x71\x72\x73\xc2\xc4\xc5\xc6"  # of map 1; all of map 3 have one
 
 
@@ -311,30 +317,32 @@ def _class(values: Iterable[int]) -> bytes:
 
 def _vector_pattern(table: _Table, wanted: frozenset[str], head: bytes) -> Iterator[bytes]:
     """What the instructions of some features look like, from their prefix's second byte on."""
-    by_form: dict[tuple[int, int, range | None, range | None], set[int]] = {}
+    # By opcode map and by the byte that has the prefix, W and the length: the opcodes that may follow it.
+    opcodes_of: dict[int, dict[int, set[int]]] = {}
     for (map_, prefix, opcode), rules in table.items():
-        for rule in rules:
-            if rule.features & wanted:
-                by_form.setdefault((map_, prefix, rule.values[0], rule.values[1]), set()).add(opcode)
-    for (map_, prefix, w, length), codes in by_form.items():
-        third = [
-            byte
-            for byte in range(256)
-            if byte & 3 == prefix and (w is None or byte >> 7 in w)
-            if (byte & 4 if head == b"\x62" else length is None or (byte >> 2 & 1) in length)
-        ]
-        if head == b"\x62":
-            yield (
-                _class(byte for byte in range(256) if byte & 15 == map_)
-                + _class(third)
-                + b"."
-                + _class(codes)
-            )
-        elif head != b"\xc5":
-            yield _class(byte for byte in range(256) if byte & 31 == map_) + _class(third) + _class(codes)
-        elif map_ == 1 and (w is None or 0 in w):
-            # The short prefix has no W; its bit is a register's.
-            yield _class({byte & 0x7F | high for byte in third for high in (0, 0x80)}) + _class(codes)
+        for w, length in {rule.values[:2] for rule in rules if rule.features & wanted}:
+            for byte in range(prefix, 256, 4):
+                if (w is None or byte >> 7 in w) and (
+                    byte & 4 if head == b"\x62" else length is None or (byte >> 2 & 1) in length
+                ):
+                    opcodes_of.setdefault(map_, {}).setdefault(byte, set()).add(opcode)
+    for map_, by_byte in opcodes_of.items():
+        bytes_of: dict[frozenset[int], list[int]] = {}
+        for byte, following in by_byte.items():
+            bytes_of.setdefault(frozenset(following), []).append(byte)
+        # The fewer alternatives a byte is in, the sooner an attempt fails, as nearly all do.
+        if head != b"\xc5":
+            own = 15 if head == b"\x62" else 31
+            between = b"." if head == b"\x62" else b""
+            forms = [_class(bytes_) + between + _class(codes) for codes, bytes_ in bytes_of.items()]
+            first = _class(byte for byte in range(256) if byte & own == map_)
+            yield first + b"(?:" + b"|".join(forms) + b")"
+        elif map_ == 1:
+            for codes, bytes_ in bytes_of.items():
+                # The short prefix has no W; its bit is a register's.
+                either = {byte | high for byte in bytes_ if byte < 0x80 for high in (0, 0x80)}
+                if either:
+                    yield _class(either) + _class(codes)
 
 
 @cache

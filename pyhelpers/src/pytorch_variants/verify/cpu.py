@@ -61,17 +61,20 @@ _MOST_EXAMPLE = 240
 # A found instruction is reached from so many bytes before it: decoding falls into step within a few.
 _RUN_UP = 160
 
+# Names are made small before the first is searched in them: a pattern without regard to case takes ten times
+# as long.
 _CHOSEN = re.compile(
     r"avx|amx|vec256|vec512|vectorized|fma[34]|bmi2|vnni|gfni|vaes|aes_?ni|sha_?ni|clmul|"
-    r"(?-i:(?<![A-Za-z])(sve|SVE|sme|SME|xop|XOP|zen|ZEN)(?![a-z]))|haswell|skylake|sandybridge|cooperlake|"
-    r"sapphirerapids|bulldozer|piledriver|steamroller|excavator|neoverse|thunderx|cortexa|a64fx|dotprod|i8mm",
-    re.IGNORECASE,
+    r"haswell|skylake|sandybridge|cooperlake|"
+    r"sapphirerapids|bulldozer|piledriver|steamroller|excavator|neoverse|thunderx|cortexa|a64fx|dotprod|i8mm"
 )
+_CHOSEN_AS_WORD = re.compile(r"(?:sve|SVE|sme|SME|xop|XOP|zen|ZEN)(?![a-z])(?<![A-Za-z]...)")
 # Libraries that PyTorch links in and that choose among functions which are not named for it.
 _CHOOSING = re.compile(
-    r"_ZT?V?NK?(6fbgemm|4dnnl)|_Z.*(11arm_compute|8arm_gemm|8arm_conv)|"
+    r"_ZT?V?NK?(6fbgemm|4dnnl)|"
     r"mkl_|MKL_|__intel_|xnn_|nnp_|Sleef_|_ZGV[a-z]|kai_|armpl|openblas_|__aarch64_"
 )
+_CHOOSING_WITHIN = ("11arm_compute", "8arm_gemm", "8arm_conv")
 # A template's instance: of several the linker takes one, whichever object file it comes from. So one that
 # was compiled for a later CPU can be what all call. PyTorch 2.10 has one, c10::checked_convert from AVX2's.
 _TEMPLATE = re.compile(r"_ZN?K?\w*I\w*E")
@@ -106,6 +109,7 @@ _RETURNS = frozenset({0xC3, 0xE9, 0xEB})
 _HEADS = (b"\x62", b"\xc4", b"\x8f", b"\x0f")
 _LONG = _HEADS[:2]
 _PIECE = 1 << 20
+_PER_FORGETTING = 50  # functions of the sample
 
 
 @dataclass(frozen=True)
@@ -227,10 +231,22 @@ def _next(places: Generator[int, int | None, None], after: int | None) -> int | 
         return None
 
 
+def _is_chosen(name: str) -> bool:
+    """Whether the name of a function or of its object file says that it is one of several."""
+    return bool(_CHOSEN.search(name.lower()) or _CHOSEN_AS_WORD.search(name))
+
+
 @cache
 def _says_chosen(object_file: str) -> bool:
     # SLEEF compiles one file for each set, too.
-    return bool(_CHOSEN.search(object_file)) or object_file.startswith("sleef")
+    return _is_chosen(object_file) or object_file.startswith("sleef")
+
+
+def _is_of_choosing(name: str) -> bool:
+    """Whether a function is of a library that chooses among functions which are not named for it."""
+    return bool(_CHOOSING.match(name)) or (
+        name.startswith("_Z") and any(text in name for text in _CHOOSING_WITHIN)
+    )
 
 
 class _Reader:
@@ -305,9 +321,9 @@ class _Reader:
         if not name:
             return None
         # What most are known by comes first.
-        if _CHOOSING.match(name):
+        if _is_of_choosing(name):
             return False
-        if _says_chosen(self.functions.object_of(number)) or _CHOSEN.search(name):
+        if _says_chosen(self.functions.object_of(number)) or _is_chosen(name):
             return False
         # MKL's own functions are named for nothing in particular, if they are not exported.
         if self._has_mkl and not name.startswith("_Z") and not self.functions.is_exported(number):
@@ -391,6 +407,9 @@ def read_cpu(elf: Elf, name: str) -> CpuFacts:
     for number in range(0, len(functions), step):
         if functions.is_data(number):
             continue
+        # Around each page that is read the system maps fifteen more.
+        if totals["sampled"] % _PER_FORGETTING == 0:
+            elf.forget()
         code = reader.decode(number)
         unasked = reader.runs_unasked(number)
         totals.update(sampled=1, instructions=code.instructions, bytes=code.bytes, odd=code.odd)
@@ -459,7 +478,7 @@ def _judged(libraries: Sequence["LibraryFacts"]) -> list["LibraryFacts"]:
         if library.role == "torch"
         or (
             library.role == "companion"
-            and not _CHOSEN.search(library.path.name)
+            and not _is_chosen(library.path.name)
             and not (library.cpu.asks and _is_bundled(library))
         )
         if library.cpu.functions

@@ -16,7 +16,7 @@ from pytorch_variants.binary.cubin import (
     loose_ptx,
     read_cubin,
 )
-from pytorch_variants.binary.elf import Elf
+from pytorch_variants.binary.elf import MOST_KEPT, Elf
 from pytorch_variants.binary.fatbin import (
     RELOCATABLE_SECTION_NAME,
     SECTION_NAME,
@@ -49,8 +49,6 @@ MAIN_LIBRARY = "libtorch_cuda.so"
 LINALG_LIBRARY = "libtorch_cuda_linalg.so"
 # What PyTorch's build links NCCL or MAGMA into.
 LINKED_INTO = (MAIN_LIBRARY, LINALG_LIBRARY)
-# Bytes of a file after which the pages read so far are given back.
-_MOST_KEPT = 16 << 20
 _MOST_NAMED = 16  # no linker leaves two
 
 
@@ -221,7 +219,7 @@ def read_gpu(elf: Elf, *, whose: bool = False) -> GpuFacts:
             )
         )
         number += main
-        if container.offset - kept > _MOST_KEPT:
+        if container.offset - kept > MOST_KEPT:
             elf.forget()
             kept = container.offset
     for loose in found.loose:

@@ -22,6 +22,7 @@ from pytorch_variants.binary.instructions import allowed
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import runs_on
 from pytorch_variants.hardware.table import Gpu, gpus
+from pytorch_variants.machine.cores import usable_cores
 from pytorch_variants.retarget.archive import entry_start, open_archive
 from pytorch_variants.retarget.nvidia import (
     MOST_METADATA,
@@ -436,7 +437,7 @@ def inspect_path(
     work = _work(path)
     total, done = sum(item.size for item in work.items), 0
     rows = []
-    for item, facts in _all(work.items, jobs or os.cpu_count() or 1):
+    for item, facts in _all(work.items, jobs or usable_cores()):
         rows.append(_inspected(item, facts, asked))
         done += item.size
         if progress:

@@ -35,7 +35,7 @@ _TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
 # What dlopen is given stands as a text of its own among a library's constants.
 _TEXT = re.compile(rb"(?:^|\0)(lib[A-Za-z0-9_.+-]{1,80}\.so(?:\.[0-9]{1,9}){0,4})\0")
 _CONSTANTS = (".rodata", ".data", ".lrodata", ".ldata")
-_BLOCK, _LONGEST = 1 << 22, 128
+_BLOCK, _LONGEST = 1 << 20, 128
 # PyTorch, cuDNN and NVRTC do not work without their parts. What others open by name they can do without:
 # libraries of MKL, of network cards, of other graphics interfaces.
 _PARTS = re.compile(r"lib(torch|c10|caffe2|cudnn|nvrtc)([._-]|$)")
@@ -69,10 +69,10 @@ class LinkFacts:
     glibc: tuple[int, ...] = ()
 
 
-def _texts(data: memoryview, start: int, end: int) -> Iterator[str]:
+def _texts(elf: Elf, start: int, end: int) -> Iterator[str]:
     """The names of libraries that stand between two places of a file."""
     while start < end:
-        block = bytes(data[max(0, start - _LONGEST) : min(start + _BLOCK, end)])
+        block = bytes(elf.data[max(0, start - _LONGEST) : min(start + _BLOCK, end)])
         start += _BLOCK
         place = block.find(b".so")
         while place >= 0:
@@ -81,6 +81,7 @@ def _texts(data: memoryview, start: int, end: int) -> Iterator[str]:
             if match := _TEXT.match(block, max(0, first)):
                 yield match[1].decode()
             place = block.find(b".so", place + 1)
+        elf.forget()
 
 
 def _opens(elf: Elf) -> Iterator[str]:
@@ -93,7 +94,7 @@ def _opens(elf: Elf) -> Iterator[str]:
         if section.type == SHT_PROGBITS and section.name.startswith(_CONSTANTS)
     ] or [(segment.offset, segment.file_size) for segment in elf.segments if segment.type == PT_LOAD]
     for offset, size in parts:
-        yield from _texts(elf.data, offset, offset + size)
+        yield from _texts(elf, offset, offset + size)
 
 
 def read_link(elf: Elf) -> LinkFacts:

@@ -1,7 +1,7 @@
 """Static verification: is a build what its name says? Reads files and imports torch; needs no GPU."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ from pytorch_variants.findings import (
     ok,
     wrong,
 )
+from pytorch_variants.machine.cores import usable_cores
 from pytorch_variants.names.variant import Variant, refuse_unbuilt
 from pytorch_variants.retarget.cut import cuts_of
 from pytorch_variants.retarget.nvidia import is_bundled
@@ -247,31 +248,46 @@ def _read_all(
     return list(dict.fromkeys(item.facts for item in linkage.all)), linkage
 
 
-def _read_wholeness(owners: _Owners, tree: Tree, libraries: Sequence[LibraryFacts]) -> list[Wholeness]:
-    """Hold the distributions of all that was read against their RECORDs; torch's and companions' in full."""
-    full = {"torch", *owners.built}
-    wanted: dict[str, Distribution] = {d.name: d for d in owners.distributions.all if d.name in full}
-    for facts in libraries:
-        if owner := owners.distributions.owner(owners.environment.packages / facts.name):
-            wanted.setdefault(owner.name, owner)
-            if facts.role == "companion":
-                full.add(owner.name)
+def _read_wholeness(
+    owners: _Owners, tree: Tree, wanted: Iterable[Distribution], full: Collection[str]
+) -> list[Wholeness]:
+    """Hold distributions against their RECORDs; in full those of these names."""
     known = {row.path for found in owners.distributions.all for row in found.rows or ()}
     site = owners.environment.packages
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         return [
-            read_wholeness(site, found, known, tree, threads, hash_all=name in full)
-            for name, found in sorted(wanted.items())
+            read_wholeness(site, found, known, tree, threads, hash_all=found.name in full) for found in wanted
         ]
 
 
+def _further(
+    owners: _Owners, libraries: Iterable[LibraryFacts], met: Collection[str]
+) -> tuple[list[Distribution], set[str]]:
+    """The distributions of libraries, but for some by name; the names of those that are built on torch."""
+    wanted: dict[str, Distribution] = {}
+    full: set[str] = set()
+    for facts in libraries:
+        owner = owners.distributions.owner(owners.environment.packages / facts.name)
+        if owner and owner.name not in met:
+            wanted.setdefault(owner.name, owner)
+            if facts.role == "companion":
+                full.add(owner.name)
+    return list(wanted.values()), full
+
+
 def _read_files(environment: Environment) -> _Files:
-    distributions = read_distributions(environment.packages)
-    owners = _Owners(environment, distributions, distributions.built_on("torch", _markers(environment)))
-    tree = read_tree(environment.packages)
-    elsewhere = _elsewhere(owners)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(usable_cores()) as pool, ThreadPoolExecutor(1) as beside:
+        # Where processes fork they all do now: as long as there is no other thread, and little in memory.
+        pool.submit(os.getpid).result()
+        distributions = read_distributions(environment.packages)
+        owners = _Owners(environment, distributions, distributions.built_on("torch", _markers(environment)))
+        tree = read_tree(environment.packages)
+        elsewhere = _elsewhere(owners)
+        full = {"torch", *owners.built}
+        own = {found.name: found for found in distributions.all if found.name in full}
+        hashed = beside.submit(_read_wholeness, owners, tree, own.values(), full)
         libraries, linkage = _read_all(owners, tree, elsewhere, pool)
+        whole = hashed.result() + _read_wholeness(owners, tree, *_further(owners, libraries, own))
     packages = {"torch", *linkage.companions}
     site = environment.packages
     problems = [
@@ -280,7 +296,7 @@ def _read_files(environment: Environment) -> _Files:
         if path == site or path.relative_to(site).parts[0].split(".")[0] in packages
     ]
     problems += [(facts.name, facts.error) for facts in libraries if facts.error]
-    whole = _read_wholeness(owners, tree, libraries)
+    whole.sort(key=lambda part: part.distribution.name)
     return _Files(environment, owners, tuple(libraries), linkage, tuple(problems), tuple(whole), elsewhere)
 
 
