@@ -178,7 +178,9 @@ in
     // buildableBins
     // {
       default = variants.${flagship};
-      cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
+      cli = pkgs.python3Packages.toPythonApplication (
+        pkgs.python3Packages.pytorch-variants.override { withPins = true; }
+      );
     };
 
   /**

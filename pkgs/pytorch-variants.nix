@@ -6,12 +6,14 @@
   capstone,
   click,
   lz4,
-  nix-prefetch-github,
   nvidia-ml-py,
   packaging,
-  pip,
   rich,
   zstandard,
+  # What `lock update` makes new pins with. Verification needs none of it, and with nix-prefetch-github comes Nix.
+  withPins ? false,
+  nix-prefetch-github,
+  pip,
 }:
 
 let
@@ -52,12 +54,14 @@ let
       capstone
       click
       lz4
-      nix-prefetch-github
       nvidia-ml-py
       packaging
-      pip
       rich
       zstandard
+    ]
+    ++ lib.optionals withPins [
+      nix-prefetch-github
+      pip
     ];
     pythonImportsCheck = [ "pytorch_variants" ];
 
