@@ -101,6 +101,23 @@ let
     phases = import ./internal/variant/phases.nix { inherit lib ccacheHook maxJobsHook; };
   };
 
+  mkOverlay = import ./mkOverlay.nix {
+    inherit
+      lib
+      cudaOverlay
+      settings
+      variantOf
+      ;
+  };
+  ofName = import ./ofName.nix {
+    inherit
+      lib
+      mkOverlay
+      nixpkgsConfig
+      parseName
+      ;
+  };
+
   failures = import ./tests.nix {
     inherit
       lib
@@ -123,9 +140,12 @@ let
   };
 in
 {
+  caches = import ./caches.nix;
   inherit
     hardware
+    mkOverlay
     nixpkgsConfig
+    ofName
     parseCpu
     parseGpu
     parseName
@@ -133,14 +153,6 @@ in
     variants
     ;
   mkChecks = import ./mkChecks.nix { inherit lib; };
-  mkOverlay = import ./mkOverlay.nix {
-    inherit
-      lib
-      cudaOverlay
-      settings
-      variantOf
-      ;
-  };
   mkPytorchBin = import ./mkPytorchBin.nix {
     inherit
       lib

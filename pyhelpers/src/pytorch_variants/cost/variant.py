@@ -58,12 +58,9 @@ in
   compiled = !(variant ? wheelTargets);
   downloads = variant.pythonModule.downloads or "";
   unpacked = variant.pythonModule.unpacked or { };
+  caches = map (cache: cache.url) (builtins.attrValues packages.lib.caches);
   stock = (untouched.${python}.torch.override { inherit cudaSupport; }).drvPath;
 }
-"""
-
-_CACHES = """
-{ path }: ((import (/. + path + "/flake.nix")).nixConfig or { }).extra-substituters or [ ]
 """
 
 
@@ -72,8 +69,9 @@ class Plan:
     """What stands between a machine and a variant. Sizes in bytes, memory in GiB; None where not known.
 
     `build` are derivations to be built here and `download` fixed-output ones, by name: sources and wheels
-    from `origins`. `fetch` is how many paths come from binary caches. `off_cache` are the derivations,
-    PyTorch itself aside, that nixpkgs' own builds do not make. `hours` is how long it may take, by `basis`.
+    from `origins`. `fetch` is how many paths come from the binary `caches`; `caches_to_add` are those of them
+    that this machine's own settings lack. `off_cache` are the derivations, PyTorch itself aside, that
+    nixpkgs' own builds do not make. `hours` is how long it may take, by `basis`.
     """
 
     variant: str
@@ -87,6 +85,7 @@ class Plan:
     fetch_size: int
     unpacked_size: int
     caches: tuple[str, ...]
+    caches_to_add: tuple[str, ...]
     unreachable: bool
     off_cache: tuple[str, ...]
     cores: int
@@ -153,14 +152,6 @@ def read_dry_run(messages: str) -> tuple[list[str], int, int, int]:
     )
     build = [path for path in paths if path.endswith(".drv")]
     return build, len(paths) - len(build), packed, unpacked
-
-
-def _caches(flake: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The binary caches that Nix asks."""
-    if not settings["substitute"]["value"]:
-        return ()
-    extra: Iterable[str] = nix.evaluate(_CACHES, path=str(flake.absolute()))
-    return tuple(dict.fromkeys([*settings["substituters"]["value"], *extra]))
 
 
 @dataclass(frozen=True)
@@ -296,10 +287,14 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     facts = json.loads(answer)
     torch = facts["drvPath"]
     settings = json.loads(nix.nix("config", "show", "--json"))
+    own_caches = settings["substituters"]["value"] if settings["substitute"]["value"] else []
+    to_add = [cache for cache in facts["caches"] if cache not in own_caches] if own_caches else []
     # A cache that does not answer is not to be waited for.
-    patience = ("--option", "connect-timeout", "5", "--option", "download-attempts", "1")
+    asking = ["--option", "connect-timeout", "5", "--option", "download-attempts", "1"]
+    if to_add:
+        asking += ["--option", "extra-substituters", " ".join(to_add)]
     messages = nix.nix(
-        "build", "--dry-run", "--no-link", f"{packages}.{variant}", *options, *patience, messages=True
+        "build", "--dry-run", "--no-link", f"{packages}.{variant}", *options, *asking, messages=True
     )
     to_build, fetch, packed, unpacked = read_dry_run(messages)
     known = nix.derivations(torch)
@@ -333,7 +328,8 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         fetch=fetch,
         fetch_size=packed,
         unpacked_size=unpacked,
-        caches=_caches(flake, settings),
+        caches=(*own_caches, *to_add),
+        caches_to_add=tuple(to_add),
         unreachable="unable to download" in messages,
         # No cache has the steps of the embedded set, which take seconds.
         off_cache=tuple(sorted(_name(path) for path in own - {torch})) if facts["compiled"] else (),
