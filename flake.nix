@@ -46,6 +46,11 @@
       checks = output "checks";
       apps = output "apps";
       formatter = lib.filterAttrs (_: formatter: formatter != null) (output "formatter");
-      hydraJobs = { inherit (self) packages checks; };
+      hydraJobs = lib.genAttrs [
+        "all"
+        "checks"
+        "packages"
+        "tests"
+      ] (kind: lib.mapAttrs (_: outputs: outputs.jobs.${kind}) perSystem);
     };
 }

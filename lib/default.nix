@@ -74,13 +74,21 @@ let
   nixpkgsRefusal = import ./internal/nixpkgsRefusal.nix { inherit lib; };
 
   # Packages
+  maintainers = import ../pkgs/maintainers.nix;
+  identifiers = import ./internal/identifiers.nix { inherit lib; };
   withTorch = import ./internal/withTorch.nix { inherit lib; };
   surroundings = import ./internal/surroundings.nix { inherit lib withTorch; };
+  builderHook = import ./internal/builderHook.nix { inherit lib; };
   ccacheHook = import ./internal/ccacheHook.nix;
   maxJobsHook = import ./internal/maxJobsHook.nix;
   settings = import ./internal/variant/settings.nix { inherit lib parseCpu; };
   variantOf = import ./internal/variant {
-    inherit lib surroundings;
+    inherit
+      identifiers
+      lib
+      maintainers
+      surroundings
+      ;
     base = import ./internal/variant/base.nix { inherit lib specialisedClosure withCuda; };
     guard = import ./internal/variant/guard.nix {
       inherit
@@ -98,7 +106,14 @@ let
     naming = import ./internal/variant/naming.nix { inherit lib parseCpu parseGpu; };
     overridable = import ./internal/variant/overridable.nix { inherit lib; };
     passthru = import ./internal/variant/passthru.nix { inherit lib; };
-    phases = import ./internal/variant/phases.nix { inherit lib ccacheHook maxJobsHook; };
+    phases = import ./internal/variant/phases.nix {
+      inherit
+        lib
+        builderHook
+        ccacheHook
+        maxJobsHook
+        ;
+    };
   };
 
   mkOverlay = import ./mkOverlay.nix {
@@ -157,6 +172,8 @@ in
     inherit
       lib
       cudaVersions
+      identifiers
+      maintainers
       parseGpu
       runsOn
       surroundings
@@ -168,6 +185,7 @@ in
 
   internal = {
     inherit
+      builderHook
       ccacheHook
       cudaTargets
       cudaVersions

@@ -1,6 +1,8 @@
 {
   lib,
   cudaVersions,
+  identifiers,
+  maintainers,
   parseGpu,
   runsOn,
   surroundings,
@@ -106,6 +108,9 @@ let
         description = "PyTorch's official wheel with the GPU code for NVIDIA ${wanted.architecture} ${wanted.name}${
           lib.optionalString (code != wanted.capability) ", which runs sm${undotted code} code"
         } (${lib.concatStringsSep ", " (lib.take 4 wanted.products)})";
+        identifiers = identifiers stock;
+        maintainers = maintainers ++ old.meta.maintainers or [ ];
+        platforms = lib.intersectLists wanted.platforms (old.meta.platforms or [ system ]);
       };
     }
   );

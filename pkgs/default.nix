@@ -148,6 +148,25 @@ let
     cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
   ) variantsLib.hardware.common;
   buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
+
+  packages =
+    withCompanions variants
+    // buildableBins
+    // {
+      default = variants.${flagship};
+      cli = pkgs.python3Packages.toPythonApplication (
+        pkgs.python3Packages.pytorch-variants.override { withPins = true; }
+      );
+    };
+  checks = import ../checks {
+    inherit
+      lib
+      pkgs
+      variantsLib
+      variants
+      flagship
+      ;
+  };
 in
 {
   /**
@@ -173,15 +192,7 @@ in
   /**
     Those with short names that this package set can build, and the command line.
   */
-  packages =
-    withCompanions variants
-    // buildableBins
-    // {
-      default = variants.${flagship};
-      cli = pkgs.python3Packages.toPythonApplication (
-        pkgs.python3Packages.pytorch-variants.override { withPins = true; }
-      );
-    };
+  inherit packages;
 
   /**
     A shell with each variant's Python.
@@ -192,14 +203,18 @@ in
       default = pkgs.mkShell { packages = [ variants.${flagship}.environment ]; };
     };
 
-  checks = import ../checks {
-    inherit
-      lib
-      pkgs
-      variantsLib
-      variants
-      flagship
-      ;
+  inherit checks;
+
+  /**
+    What a build farm builds: the packages, the proof of each, and one job for all of it.
+  */
+  jobs = rec {
+    inherit checks packages;
+    tests = lib.mapAttrs (_: variant: variant.tests.verify) (variants // buildableBins);
+    all = pkgs.callPackage ../checks/aggregate.nix {
+      inherit system;
+      jobs = lib.attrValues packages ++ lib.attrValues tests;
+    };
   };
 
   /**

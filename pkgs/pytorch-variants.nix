@@ -97,7 +97,8 @@ let
     meta = {
       description = "Architecture lookups, wheel retargeting and CUDA verification for PyTorch variants";
       mainProgram = "pytorch-variants";
-      license = lib.licenses.mit or { };
+      license = lib.licenses.mit;
+      maintainers = import ./maintainers.nix;
     };
   };
 in

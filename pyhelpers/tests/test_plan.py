@@ -125,6 +125,8 @@ def test_warnings(embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
     off = dataclasses.replace(small, off_cache=("openmpi-5.0.10",))
     assert len(off.warnings) == 2
     assert off.warnings[0].startswith("1 derivation")
+    old = dataclasses.replace(found, cpu_lacks=("avx512f",))
+    assert "this machine's CPU lacks avx512f" in old.warnings[0]
 
 
 def test_what_is_there_costs_nothing(embedded: Nix, environment: Path) -> None:

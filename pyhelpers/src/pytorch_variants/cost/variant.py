@@ -13,7 +13,10 @@ from urllib.parse import quote, urlsplit
 from pytorch_variants import nix
 from pytorch_variants.cost.jobs import MEMORY, available_memory, compiler_jobs
 from pytorch_variants.errors import UserError
+from pytorch_variants.hardware.table import cpus
+from pytorch_variants.machine.advise import lacking
 from pytorch_variants.machine.cores import usable_cores
+from pytorch_variants.machine.detect import CPUINFO, find_cpu
 from pytorch_variants.names.variant import parse_name
 
 # The measured ends of a line, in hours on 2 cores: all wheels to fetch and unpack, and PyTorch's alone.
@@ -54,7 +57,7 @@ let
   python = "python${builtins.replaceStrings [ "." ] [ "" ] variant.python}Packages";
 in
 {
-  inherit (variant) drvPath pname memoryPerJob cudaSupport;
+  inherit (variant) drvPath pname memoryPerJob cudaSupport cpu;
   compiled = !(variant ? wheelTargets);
   downloads = variant.pythonModule.downloads or "";
   unpacked = variant.pythonModule.unpacked or { };
@@ -71,7 +74,8 @@ class Plan:
     `build` are derivations to be built here and `download` fixed-output ones, by name: sources and wheels
     from `origins`. `fetch` is how many paths come from the binary `caches`; `caches_to_add` are those of them
     that this machine's own settings lack. `off_cache` are the derivations, PyTorch itself aside, that
-    nixpkgs' own builds do not make. `hours` is how long it may take, by `basis`.
+    nixpkgs' own builds do not make. `cpu_lacks` is what this machine's CPU would need for a build here.
+    `hours` is how long it may take, by `basis`.
     """
 
     variant: str
@@ -88,6 +92,7 @@ class Plan:
     caches_to_add: tuple[str, ...]
     unreachable: bool
     off_cache: tuple[str, ...]
+    cpu_lacks: tuple[str, ...]
     cores: int
     memory: float | None
     memory_per_job: int
@@ -105,6 +110,11 @@ class Plan:
             found.append(
                 f"{len(self.off_cache)} derivations beside PyTorch are not those of nixpkgs' own builds, "
                 "so that their cache has not got them"
+            )
+        if self.cpu_lacks:
+            found.append(
+                f"this machine's CPU lacks {', '.join(self.cpu_lacks)}, and the build runs code that needs "
+                "it: it ends at once here; docs/builders.md says how to build on another machine"
             )
         if self.disk_needed is not None and self.disk_needed > self.disk_free:
             found.append("the disk is too small: make room (nix store gc)")
@@ -307,6 +317,8 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         *(path.read_text() if path.exists() else "" for path in map(Path, MEMORY)),
     )
     jobs = compiler_jobs(cores, memory, facts["memoryPerJob"])
+    # A Mac has no such file, and one kind of CPU.
+    compiles_here = facts["compiled"] and torch in to_build and facts["cpu"] and CPUINFO.exists()
     hours: float
     if torch not in to_build:
         hours, basis = 0.0, "PyTorch itself is there, or comes from a cache"
@@ -333,6 +345,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         unreachable="unable to download" in messages,
         # No cache has the steps of the embedded set, which take seconds.
         off_cache=tuple(sorted(_name(path) for path in own - {torch})) if facts["compiled"] else (),
+        cpu_lacks=lacking(find_cpu(), cpus()[facts["cpu"]]) if compiles_here else (),
         cores=cores,
         memory=memory,
         memory_per_job=facts["memoryPerJob"],
