@@ -70,6 +70,7 @@ let
       runsOn
       ;
   };
+  wheelCuda = import ./internal/wheelCuda.nix { inherit lib; };
   wheelTargets = import ./internal/wheelTargets.nix;
   nixpkgsRefusal = import ./internal/nixpkgsRefusal.nix { inherit lib; };
 
@@ -177,6 +178,7 @@ in
       parseGpu
       runsOn
       surroundings
+      wheelCuda
       wheelTargets
       withCuda
       ;
@@ -198,6 +200,7 @@ in
       problem
       pythonVersions
       suggestion
+      wheelCuda
       wheelTargets
       withCuda
       ;

@@ -122,6 +122,11 @@ let
   # The official wheel for one architecture, for every GPU of the table that this system can have.
   bins =
     python:
+    let
+      scope = cudaPkgs."python${if python == null then "3" else undotted python}".pkgs;
+      # Shared as variants share theirs.
+      shared = pkgsFor.${toString (variantsLib.internal.wheelCuda scope)} or cudaPkgs;
+    in
     lib.mapAttrs' (
       gpu: _:
       lib.nameValuePair
@@ -132,7 +137,7 @@ let
         (
           variantsLib.mkPytorchBin {
             inherit gpu python;
-            pkgs = cudaPkgs;
+            pkgs = shared;
           }
         )
     ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
