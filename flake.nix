@@ -18,19 +18,11 @@
         "aarch64-linux"
         "aarch64-darwin"
       ] (lib.attrNames nixpkgs.legacyPackages);
-      nixpkgsFor =
-        system: cudaSupport:
-        import nixpkgs {
-          inherit system;
-          config = self.lib.nixpkgsConfig { inherit cudaSupport; };
-          overlays = [ self.overlays.default ];
-        };
       perSystem = lib.genAttrs systems (
         system:
-        import ./pkgs {
+        import ./pkgs/overNixpkgs.nix {
+          inherit nixpkgs system;
           variantsLib = self.lib;
-          pkgs = nixpkgsFor system false;
-          cudaPkgs = nixpkgsFor system true;
         }
       );
       output = name: lib.mapAttrs (_: outputs: outputs.${name}) perSystem;
@@ -41,6 +33,8 @@
         default = import ./pkgs/overlay.nix;
       }
       // lib.mapAttrs (_: self.lib.mkOverlay) self.lib.variants;
+      nixosModules.default = ./modules/nixos.nix;
+      flakeModules.default = ./modules/flakeParts.nix;
       templates.default = {
         path = ./templates/default;
         description = "A project with the PyTorch of one GPU and instruction set";
@@ -52,6 +46,11 @@
       checks = output "checks";
       apps = output "apps";
       formatter = lib.filterAttrs (_: formatter: formatter != null) (output "formatter");
-      hydraJobs = { inherit (self) packages checks; };
+      hydraJobs = lib.genAttrs [
+        "all"
+        "checks"
+        "packages"
+        "tests"
+      ] (kind: lib.mapAttrs (_: outputs: outputs.jobs.${kind}) perSystem);
     };
 }

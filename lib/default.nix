@@ -73,17 +73,26 @@ let
       runsOn
       ;
   };
+  wheelCuda = import ./internal/wheelCuda.nix { inherit lib; };
   wheelTargets = import ./internal/wheelTargets.nix;
   nixpkgsRefusal = import ./internal/nixpkgsRefusal.nix { inherit lib; };
 
   # Packages
+  maintainers = import ../pkgs/maintainers.nix;
+  identifiers = import ./internal/identifiers.nix { inherit lib; };
   withTorch = import ./internal/withTorch.nix { inherit lib; };
   surroundings = import ./internal/surroundings.nix { inherit lib withTorch; };
+  builderHook = import ./internal/builderHook.nix { inherit lib; };
   ccacheHook = import ./internal/ccacheHook.nix;
   maxJobsHook = import ./internal/maxJobsHook.nix;
   settings = import ./internal/variant/settings.nix { inherit lib parseCpu; };
   variantOf = import ./internal/variant {
-    inherit lib surroundings;
+    inherit
+      identifiers
+      lib
+      maintainers
+      surroundings
+      ;
     base = import ./internal/variant/base.nix { inherit lib specialisedClosure withCuda; };
     guard = import ./internal/variant/guard.nix {
       inherit
@@ -101,7 +110,31 @@ let
     naming = import ./internal/variant/naming.nix { inherit lib parseCpu parseGpu; };
     overridable = import ./internal/variant/overridable.nix { inherit lib; };
     passthru = import ./internal/variant/passthru.nix { inherit lib; };
-    phases = import ./internal/variant/phases.nix { inherit lib ccacheHook maxJobsHook; };
+    phases = import ./internal/variant/phases.nix {
+      inherit
+        lib
+        builderHook
+        ccacheHook
+        maxJobsHook
+        ;
+    };
+  };
+
+  mkOverlay = import ./mkOverlay.nix {
+    inherit
+      lib
+      cudaOverlay
+      settings
+      variantOf
+      ;
+  };
+  ofName = import ./ofName.nix {
+    inherit
+      lib
+      mkOverlay
+      nixpkgsConfig
+      parseName
+      ;
   };
 
   failures = import ./tests.nix {
@@ -126,9 +159,12 @@ let
   };
 in
 {
+  caches = import ./caches.nix;
   inherit
     hardware
+    mkOverlay
     nixpkgsConfig
+    ofName
     parseCpu
     parseGpu
     parseName
@@ -136,21 +172,16 @@ in
     variants
     ;
   mkChecks = import ./mkChecks.nix { inherit lib; };
-  mkOverlay = import ./mkOverlay.nix {
-    inherit
-      lib
-      cudaOverlay
-      settings
-      variantOf
-      ;
-  };
   mkPytorchBin = import ./mkPytorchBin.nix {
     inherit
       lib
       cudaVersions
+      identifiers
+      maintainers
       parseGpu
       runsOn
       surroundings
+      wheelCuda
       wheelTargets
       withCuda
       ;
@@ -159,6 +190,7 @@ in
 
   internal = {
     inherit
+      builderHook
       ccacheHook
       cudaTargets
       cudaVersions
@@ -172,6 +204,7 @@ in
       problem
       pythonVersions
       suggestion
+      wheelCuda
       wheelTargets
       withCuda
       ;

@@ -1,23 +1,18 @@
 {
   lib,
   cudaVersions,
+  identifiers,
+  maintainers,
   parseGpu,
   runsOn,
   surroundings,
+  wheelCuda,
   wheelTargets,
   withCuda,
 }:
 
 let
   undotted = lib.replaceStrings [ "." ] [ "" ];
-
-  # "13.0" of "torch-2.12.0+cu130-cp313-cp313-linux_x86_64.whl"
-  cudaOf =
-    wheel:
-    let
-      digits = builtins.match ".*\\+cu([0-9]+)([0-9])-.*" wheel;
-    in
-    if digits == null then null else lib.concatStringsSep "." digits;
 in
 /**
   The official PyTorch wheel, nixpkgs' `torch-bin`, with the GPU code of one architecture: in minutes, and with
@@ -55,12 +50,15 @@ let
     set.${attribute}
       or (throw "this package set has no Python ${python}: leave `python` out for its own");
 
-  given =
-    (interpreterOf pkgs).pkgs.torch-bin
-      or (throw "this package set has no torch-bin: take a nixpkgs of 2021 or later");
+  given = (interpreterOf pkgs).pkgs;
   # Its dependencies have to be of the CUDA that the wheel was built with.
-  cuda = cudaOf given.src.name;
-  ofCuda = if lib.elem cuda (cudaVersions pkgs) then withCuda pkgs cuda else pkgs;
+  cuda =
+    if given ? torch-bin then
+      wheelCuda given
+    else
+      throw "this package set has no torch-bin: take a nixpkgs of 2021 or later";
+  isDefault = cuda == pkgs.cudaPackages.cudaMajorMinorVersion;
+  ofCuda = if !isDefault && lib.elem cuda (cudaVersions pkgs) then withCuda pkgs cuda else pkgs;
   interpreter = interpreterOf ofCuda;
   scope = interpreter.pkgs;
   stock = scope.torch-bin;
@@ -106,6 +104,9 @@ let
         description = "PyTorch's official wheel with the GPU code for NVIDIA ${wanted.architecture} ${wanted.name}${
           lib.optionalString (code != wanted.capability) ", which runs sm${undotted code} code"
         } (${lib.concatStringsSep ", " (lib.take 4 wanted.products)})";
+        identifiers = identifiers stock;
+        maintainers = maintainers ++ old.meta.maintainers or [ ];
+        platforms = lib.intersectLists wanted.platforms (old.meta.platforms or [ system ]);
       };
     }
   );

@@ -122,6 +122,11 @@ let
   # The official wheel for one architecture, for every GPU of the table that this system can have.
   bins =
     python:
+    let
+      scope = cudaPkgs."python${if python == null then "3" else undotted python}".pkgs;
+      # Shared as variants share theirs.
+      shared = pkgsFor.${toString (variantsLib.internal.wheelCuda scope)} or cudaPkgs;
+    in
     lib.mapAttrs' (
       gpu: _:
       lib.nameValuePair
@@ -132,7 +137,7 @@ let
         (
           variantsLib.mkPytorchBin {
             inherit gpu python;
-            pkgs = cudaPkgs;
+            pkgs = shared;
           }
         )
     ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
@@ -148,6 +153,25 @@ let
     cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
   ) variantsLib.hardware.common;
   buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
+
+  packages =
+    withCompanions variants
+    // buildableBins
+    // {
+      default = variants.${flagship};
+      cli = pkgs.python3Packages.toPythonApplication (
+        pkgs.python3Packages.pytorch-variants.override { withPins = true; }
+      );
+    };
+  checks = import ../checks {
+    inherit
+      lib
+      pkgs
+      variantsLib
+      variants
+      flagship
+      ;
+  };
 in
 {
   /**
@@ -173,13 +197,7 @@ in
   /**
     Those with short names that this package set can build, and the command line.
   */
-  packages =
-    withCompanions variants
-    // buildableBins
-    // {
-      default = variants.${flagship};
-      cli = pkgs.python3Packages.toPythonApplication pkgs.python3Packages.pytorch-variants;
-    };
+  inherit packages;
 
   /**
     A shell with each variant's Python.
@@ -190,14 +208,18 @@ in
       default = pkgs.mkShell { packages = [ variants.${flagship}.environment ]; };
     };
 
-  checks = import ../checks {
-    inherit
-      lib
-      pkgs
-      variantsLib
-      variants
-      flagship
-      ;
+  inherit checks;
+
+  /**
+    What a build farm builds: the packages, the proof of each, and one job for all of it.
+  */
+  jobs = rec {
+    inherit checks packages;
+    tests = lib.mapAttrs (_: variant: variant.tests.verify) (variants // buildableBins);
+    all = pkgs.callPackage ../checks/aggregate.nix {
+      inherit system;
+      jobs = lib.attrValues packages ++ lib.attrValues tests;
+    };
   };
 
   /**

@@ -6,12 +6,14 @@
   capstone,
   click,
   lz4,
-  nix-prefetch-github,
   nvidia-ml-py,
   packaging,
-  pip,
   rich,
   zstandard,
+  # What `lock update` makes new pins with. Verification needs none of it, and with nix-prefetch-github comes Nix.
+  withPins ? false,
+  nix-prefetch-github,
+  pip,
 }:
 
 let
@@ -52,12 +54,14 @@ let
       capstone
       click
       lz4
-      nix-prefetch-github
       nvidia-ml-py
       packaging
-      pip
       rich
       zstandard
+    ]
+    ++ lib.optionals withPins [
+      nix-prefetch-github
+      pip
     ];
     pythonImportsCheck = [ "pytorch_variants" ];
 
@@ -93,7 +97,8 @@ let
     meta = {
       description = "Architecture lookups, wheel retargeting and CUDA verification for PyTorch variants";
       mainProgram = "pytorch-variants";
-      license = lib.licenses.mit or { };
+      license = lib.licenses.mit;
+      maintainers = import ./maintainers.nix;
     };
   };
 in

@@ -20,7 +20,7 @@ fi
 alive=$!
 trap 'kill $alive 2>/dev/null || :' EXIT
 
-for phase in preConfigure preBuild buildCommand postInstall; do
+for phase in preUnpack preConfigure preBuild buildCommand postInstall; do
   eval "script=\${$phase:-}"
   eval "$script"
 done

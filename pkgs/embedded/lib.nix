@@ -140,6 +140,26 @@ builtins
 
   getName = package: package.pname or (builtins.parseDrvName package.name or package).name;
 
+  # Licences, by what tools read of them
+  licenses = {
+    bsd2 = {
+      spdxId = "BSD-2-Clause";
+      free = true;
+    };
+    bsd3 = {
+      spdxId = "BSD-3-Clause";
+      free = true;
+    };
+    issl = {
+      fullName = "Intel Simplified Software License";
+      free = false;
+    };
+    mit = {
+      spdxId = "MIT";
+      free = true;
+    };
+  };
+
   # Versions
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versionAtLeast = a: b: !versionOlder a b;

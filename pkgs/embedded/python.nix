@@ -39,10 +39,17 @@ let
     withPackages = f: packages.callPackage ./environment.nix { } (f packages);
   };
 
-  companions = [
-    "torchvision"
-    "torchaudio"
-  ];
+  # What its packages are, of those that the flake offers.
+  companions = {
+    torchvision = {
+      description = "PyTorch's vision library: the official wheel";
+      license = lib.licenses.bsd3;
+    };
+    torchaudio = {
+      description = "PyTorch's audio library: the official wheel";
+      license = lib.licenses.bsd2;
+    };
+  };
 
   # Overridable by its dependencies, as a package of nixpkgs is by its arguments.
   wheelPackage =
@@ -51,7 +58,7 @@ let
       dependencies:
       let
         # Companions' GPU code is cut down to what their torch is for.
-        gpuTargets = lib.optionals (dependencies ? torch && lib.elem pname companions) (
+        gpuTargets = lib.optionals (dependencies ? torch && companions ? ${pname}) (
           dependencies.torch.gpuTargets or [ ]
         );
       in
@@ -69,6 +76,7 @@ let
           }
         );
         passthru = lib.optionalAttrs (gpuTargets != [ ]) { inherit (dependencies.torch) origin; };
+        meta = companions.${pname} or { };
       }
     ) (lib.genAttrs pin.requires (_: false))) (lib.genAttrs pin.requires (name: packages.${name}));
 

@@ -1,4 +1,5 @@
 {
+  lib,
   python,
   buildPythonPackage,
   fetchWheel,
@@ -22,5 +23,13 @@ buildPythonPackage {
 
   # The targets that the wheel has code for; a compiled torch has no such limit.
   passthru.wheelTargets = pins.gpuTargets;
-  meta.description = "PyTorch: the official wheel";
+  meta = {
+    description = "PyTorch: the official wheel";
+    homepage = "https://pytorch.org/";
+    # Its libtorch_cpu has MKL in it.
+    license = [
+      lib.licenses.bsd3
+      lib.licenses.issl
+    ];
+  };
 }

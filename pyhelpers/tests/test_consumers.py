@@ -77,6 +77,9 @@ def test_gpus_of_one_target_are_one(nix: Nix) -> None:
             '(p.pkgs.extend (p.lib.mkOverlay { gpu = "h100"; cpu = "avx2"; cuda = "12.7"; })).cudaPackages',
             "no CUDA 12.7: take one of",
         ),
+        ('p.lib.ofName "pytorch-bin-sm90"', "write a variant that is compiled, as pytorch-sm90-avx512"),
+        ('p.lib.ofName "pytorch-sm90-avx51"', "nearest: pytorch-sm90-avx512"),
+        ('(p.lib.ofName "pytorch-python377-sm90-avx2").python p.pkgs', "has no Python 3.77"),
         ("p.lib.mkChecks { variants.a = p.pkgs.python3; }", "a is no variant"),
         (
             """(p.lib.nixpkgsConfig { } { pkgs = { }; }).allowUnfreePredicate { pname = "x"; }""",

@@ -34,6 +34,8 @@ EXPRESSIONS = [
     'lib.mapAttrsToList (n: v: n + v) { a = "1"; b = "2"; }',
     "lib.functionArgs ({ a, b ? 1 }: a)",
     'lib.toLower "NVIDIA H100"',
+    "map (one: one.spdxId or one.fullName) (with lib.licenses; [ bsd2 bsd3 issl mit ])",
+    "map (one: one.free) (with lib.licenses; [ bsd2 bsd3 issl mit ])",
     'lib.concatMapStringsSep "," toString [ 1 2 ]',
     "((lib.makeOverridable ({ a, b ? 1 }: { c = a + b; }) { a = 1; }).override { b = 5; }).c",
     "((lib.makeOverridable ({ a, b ? 1 }: { c = a + b; }) { a = 1; }).override (o: { a = o.a + 1; })).c",

@@ -86,8 +86,9 @@ def test_binary_caches_are_counted(embedded: Nix, monkeypatch: pytest.MonkeyPatc
     # What PyTorch needs of the two is filelock; the command line, which retargets, needs mdurl.
     assert found["fetch"] == 2
     assert 0 < found["fetch_size"] < found["unpacked_size"]
-    assert cache in found["caches"]
-    assert "https://cache.nixos-cuda.org" in found["caches"]
+    cuda = embedded.lib("map (cache: cache.url) (builtins.attrValues lib.caches)")
+    assert found["caches"] == [cache, *cuda]
+    assert found["caches_to_add"] == cuda
     built = " ".join(found["build"])
     assert "mdurl" not in built
     assert "filelock" not in built
@@ -124,6 +125,8 @@ def test_warnings(embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
     off = dataclasses.replace(small, off_cache=("openmpi-5.0.10",))
     assert len(off.warnings) == 2
     assert off.warnings[0].startswith("1 derivation")
+    old = dataclasses.replace(found, cpu_lacks=("avx512f",))
+    assert "this machine's CPU lacks avx512f" in old.warnings[0]
 
 
 def test_what_is_there_costs_nothing(embedded: Nix, environment: Path) -> None:

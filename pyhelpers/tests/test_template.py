@@ -107,3 +107,8 @@ def test_it_asks_the_caches_that_this_flake_asks(nix: Nix) -> None:
         for flake in ("flake.nix", "templates/default/flake.nix")
     ]
     assert configurations[0] == configurations[1]
+    community = nix.lib("lib.caches.community")
+    assert json.loads(configurations[0]) == {
+        "extra-substituters": [community["url"]],
+        "extra-trusted-public-keys": [community["key"]],
+    }

@@ -2,7 +2,9 @@
   lib,
   base,
   guard,
+  identifiers,
   linked,
+  maintainers,
   naming,
   overridable,
   passthru,
@@ -111,7 +113,8 @@ let
       variantName = if wheel then named.wheelName spelled else compiledName;
 
       added = phases {
-        inherit pkgs cpuFlags;
+        inherit pkgs cpu cpuFlags;
+        name = variantName;
         inherit (settings) compilerCache memoryPerJob;
         # The recipe's own switches leave out the others.
         leftOut = (cpu.without or [ ]) ++ lib.intersectLists [ "CUDNN" ] libraries.leftOut;
@@ -150,6 +153,7 @@ let
 
       described = targeted.overrideAttrs (old: {
         pname = variantName;
+        preUnpack = added.preUnpack + (old.preUnpack or "");
         preConfigure = (old.preConfigure or "") + added.preConfigure;
         preBuild = (old.preBuild or "") + added.preBuild;
         passthru =
@@ -170,13 +174,8 @@ let
           };
         meta = old.meta // {
           description = named.description { inherit system cuda wheel; };
-          # A scanner looks for the project, not for the package.
-          identifiers = old.meta.identifiers or { } // {
-            cpeParts = {
-              product = targeted.pname;
-            }
-            // old.meta.identifiers.cpeParts or { };
-          };
+          identifiers = identifiers targeted;
+          maintainers = maintainers ++ old.meta.maintainers or [ ];
           platforms = lib.foldl' lib.intersectLists (cpu.platforms or [ system ]) (
             map (g: g.platforms) gpus
           );

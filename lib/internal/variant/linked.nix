@@ -73,7 +73,7 @@ let
     };
   nccl = cudaPackages.nccl.override { inherit backendStdenv flags; };
   compilesNccl =
-    nccl.meta.available && lib.all (target: lib.versionAtLeast target ncclMinimum) targets;
+    lib.all (target: lib.versionAtLeast target ncclMinimum) targets && nccl.meta.available;
   magma = pkgs.magma-cuda-static.override {
     cudaPackages = cudaPackages // {
       inherit flags;

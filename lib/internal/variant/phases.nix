@@ -1,17 +1,19 @@
 {
   lib,
+  builderHook,
   ccacheHook,
   maxJobsHook,
 }:
 
 /**
-  What a variant adds to the phases of nixpkgs' recipe: flags, components to leave out, a compiler cache, a banner
+  What a variant adds to the phases of nixpkgs' recipe: a look at the builder's CPU, flags, components to leave out, a compiler cache, a banner
   for the log, and a bound on the compiler's jobs.
 
   # Type
 
   ```
-  phases :: { pkgs, compilerCache, cpuFlags, memoryPerJob, leftOut, banner } -> {
+  phases :: { name, pkgs, compilerCache, cpu, cpuFlags, memoryPerJob, leftOut, banner } -> {
+    preUnpack :: String,
     preConfigure :: String,
     preBuild :: String,
   }
@@ -26,8 +28,10 @@
   : lines of text that the log shows
 */
 {
+  name,
   pkgs,
   compilerCache,
+  cpu,
   cpuFlags,
   memoryPerJob,
   leftOut,
@@ -39,6 +43,10 @@ let
   flags = toString ([ "-frecord-gcc-switches" ] ++ cpuFlags);
 in
 {
+  preUnpack = lib.optionalString (cpuFlags != [ ] && cpu != null) (builderHook {
+    inherit name cpu;
+  });
+
   # Exported by the shell, since recipes of different years set the same variables in different ways.
   preConfigure =
     lib.optionalString (cpuFlags != [ ]) ''

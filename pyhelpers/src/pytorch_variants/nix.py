@@ -144,9 +144,10 @@ def _derivation(shown: Mapping[str, Any]) -> Derivation:
     )
 
 
-def derivations(root: str) -> dict[str, Derivation]:
-    """A derivation and all that it needs, by path. Raises UserError."""
-    shown = json.loads(nix("derivation", "show", "--recursive", root))
+def derivations(*roots: str, needed: bool = True) -> dict[str, Derivation]:
+    """Derivations by path, with all that they need or alone. Raises UserError."""
+    recursive = ("--recursive",) if needed else ()
+    shown = json.loads(nix("derivation", "show", *recursive, *roots))
     # Later releases of Nix say which form this is, and leave the store's directory out.
     shown = shown.get("derivations", shown)
     return {_in_store(path): _derivation(derivation) for path, derivation in shown.items()}

@@ -45,6 +45,9 @@ def _duration(hours: float) -> str:
 
 def _rows(plan: "Plan") -> list[tuple[str, str]]:
     caches = ", ".join(plan.caches) or "none asked (substitute = false)"
+    if plan.caches_to_add:
+        lacking = ", ".join(plan.caches_to_add)
+        caches += f"; your settings lack {lacking}: docs/flake-input.md says whose they are"
     if plan.unreachable:
         caches += "; not all could be reached, and what they have counts as to be built or downloaded"
     # Without an answer from the caches Nix counts all that they have.

@@ -13,7 +13,10 @@ from urllib.parse import quote, urlsplit
 from pytorch_variants import nix
 from pytorch_variants.cost.jobs import MEMORY, available_memory, compiler_jobs
 from pytorch_variants.errors import UserError
+from pytorch_variants.hardware.table import cpus
+from pytorch_variants.machine.advise import lacking
 from pytorch_variants.machine.cores import usable_cores
+from pytorch_variants.machine.detect import CPUINFO, find_cpu
 from pytorch_variants.names.variant import parse_name
 
 # The measured ends of a line, in hours on 2 cores: all wheels to fetch and unpack, and PyTorch's alone.
@@ -54,16 +57,13 @@ let
   python = "python${builtins.replaceStrings [ "." ] [ "" ] variant.python}Packages";
 in
 {
-  inherit (variant) drvPath pname memoryPerJob cudaSupport;
+  inherit (variant) drvPath pname memoryPerJob cudaSupport cpu;
   compiled = !(variant ? wheelTargets);
   downloads = variant.pythonModule.downloads or "";
   unpacked = variant.pythonModule.unpacked or { };
+  caches = map (cache: cache.url) (builtins.attrValues packages.lib.caches);
   stock = (untouched.${python}.torch.override { inherit cudaSupport; }).drvPath;
 }
-"""
-
-_CACHES = """
-{ path }: ((import (/. + path + "/flake.nix")).nixConfig or { }).extra-substituters or [ ]
 """
 
 
@@ -72,8 +72,10 @@ class Plan:
     """What stands between a machine and a variant. Sizes in bytes, memory in GiB; None where not known.
 
     `build` are derivations to be built here and `download` fixed-output ones, by name: sources and wheels
-    from `origins`. `fetch` is how many paths come from binary caches. `off_cache` are the derivations,
-    PyTorch itself aside, that nixpkgs' own builds do not make. `hours` is how long it may take, by `basis`.
+    from `origins`. `fetch` is how many paths come from the binary `caches`; `caches_to_add` are those of them
+    that this machine's own settings lack. `off_cache` are the derivations, PyTorch itself aside, that
+    nixpkgs' own builds do not make. `cpu_lacks` is what this machine's CPU would need for a build here.
+    `hours` is how long it may take, by `basis`.
     """
 
     variant: str
@@ -87,8 +89,10 @@ class Plan:
     fetch_size: int
     unpacked_size: int
     caches: tuple[str, ...]
+    caches_to_add: tuple[str, ...]
     unreachable: bool
     off_cache: tuple[str, ...]
+    cpu_lacks: tuple[str, ...]
     cores: int
     memory: float | None
     memory_per_job: int
@@ -106,6 +110,11 @@ class Plan:
             found.append(
                 f"{len(self.off_cache)} derivations beside PyTorch are not those of nixpkgs' own builds, "
                 "so that their cache has not got them"
+            )
+        if self.cpu_lacks:
+            found.append(
+                f"this machine's CPU lacks {', '.join(self.cpu_lacks)}, and the build runs code that needs "
+                "it: it ends at once here; docs/builders.md says how to build on another machine"
             )
         if self.disk_needed is not None and self.disk_needed > self.disk_free:
             found.append("the disk is too small: make room (nix store gc)")
@@ -153,14 +162,6 @@ def read_dry_run(messages: str) -> tuple[list[str], int, int, int]:
     )
     build = [path for path in paths if path.endswith(".drv")]
     return build, len(paths) - len(build), packed, unpacked
-
-
-def _caches(flake: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The binary caches that Nix asks."""
-    if not settings["substitute"]["value"]:
-        return ()
-    extra: Iterable[str] = nix.evaluate(_CACHES, path=str(flake.absolute()))
-    return tuple(dict.fromkeys([*settings["substituters"]["value"], *extra]))
 
 
 @dataclass(frozen=True)
@@ -296,10 +297,14 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     facts = json.loads(answer)
     torch = facts["drvPath"]
     settings = json.loads(nix.nix("config", "show", "--json"))
+    own_caches = settings["substituters"]["value"] if settings["substitute"]["value"] else []
+    to_add = [cache for cache in facts["caches"] if cache not in own_caches] if own_caches else []
     # A cache that does not answer is not to be waited for.
-    patience = ("--option", "connect-timeout", "5", "--option", "download-attempts", "1")
+    asking = ["--option", "connect-timeout", "5", "--option", "download-attempts", "1"]
+    if to_add:
+        asking += ["--option", "extra-substituters", " ".join(to_add)]
     messages = nix.nix(
-        "build", "--dry-run", "--no-link", f"{packages}.{variant}", *options, *patience, messages=True
+        "build", "--dry-run", "--no-link", f"{packages}.{variant}", *options, *asking, messages=True
     )
     to_build, fetch, packed, unpacked = read_dry_run(messages)
     known = nix.derivations(torch)
@@ -312,6 +317,8 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         *(path.read_text() if path.exists() else "" for path in map(Path, MEMORY)),
     )
     jobs = compiler_jobs(cores, memory, facts["memoryPerJob"])
+    # A Mac has no such file, and one kind of CPU.
+    compiles_here = facts["compiled"] and torch in to_build and facts["cpu"] and CPUINFO.exists()
     hours: float
     if torch not in to_build:
         hours, basis = 0.0, "PyTorch itself is there, or comes from a cache"
@@ -333,10 +340,12 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         fetch=fetch,
         fetch_size=packed,
         unpacked_size=unpacked,
-        caches=_caches(flake, settings),
+        caches=(*own_caches, *to_add),
+        caches_to_add=tuple(to_add),
         unreachable="unable to download" in messages,
         # No cache has the steps of the embedded set, which take seconds.
         off_cache=tuple(sorted(_name(path) for path in own - {torch})) if facts["compiled"] else (),
+        cpu_lacks=lacking(find_cpu(), cpus()[facts["cpu"]]) if compiles_here else (),
         cores=cores,
         memory=memory,
         memory_per_job=facts["memoryPerJob"],

@@ -85,12 +85,17 @@ def _choose_gpu(found: FoundGpu, platform: str) -> _Choice:
     return _Choice(gpu, f"{found.name} is {gpu.name}, {gpu.architecture} {gpu.capability}")
 
 
+def lacking(cpu: FoundCpu, wanted: Cpu) -> tuple[str, ...]:
+    """What a CPU lacks of an instruction set of the table, as /proc/cpuinfo names it."""
+    return tuple(flag for flag in wanted.cpuinfo if flag not in cpu.flags)
+
+
 def fitting(cpu: FoundCpu) -> tuple[Cpu, ...]:
     """The instruction sets of the table that a CPU has, from the most common to the most demanding."""
     return tuple(
         candidate
         for candidate in cpus().values()
-        if cpu.platform in candidate.platforms and cpu.flags.issuperset(candidate.cpuinfo)
+        if cpu.platform in candidate.platforms and not lacking(cpu, candidate)
     )
 
 
@@ -100,7 +105,7 @@ def _cpu_reason(cpu: FoundCpu, sets: Sequence[Cpu]) -> str:
     following = (cpus()[name] for name in names[names.index(sets[-1].name) + 1 :])
     missing = next(
         (
-            f"{candidate.name} needs {', '.join(flag for flag in candidate.cpuinfo if flag not in cpu.flags)}"
+            f"{candidate.name} needs {', '.join(lacking(cpu, candidate))}"
             for candidate in following
             if cpu.platform in candidate.platforms
         ),

@@ -13,6 +13,7 @@ from pytorch_variants.hardware.spelling import (
     version,
 )
 
+CPUINFO = Path("/proc/cpuinfo")
 # More than any machine's; a file without an end is none of /proc/cpuinfo.
 _CPUINFO_LIMIT = 32 * 1024 * 1024
 
@@ -143,7 +144,7 @@ def parse_cpuinfo(text: str, source: str) -> FoundCpu:
     raise UserError(f"{source}: no flags and no Features of a CPU; write the path of a copy of /proc/cpuinfo")
 
 
-def find_cpu(path: Path = Path("/proc/cpuinfo")) -> FoundCpu:
+def find_cpu(path: Path = CPUINFO) -> FoundCpu:
     """The CPU of this machine, or of the one whose /proc/cpuinfo was copied to a file.
 
     Raises UserError if the file cannot be read or is none.
