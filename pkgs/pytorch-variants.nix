@@ -45,7 +45,12 @@ let
           "pyhelpers/README.md"
           "pyhelpers/pyproject.toml"
         ]
-        || lib.hasPrefix "pyhelpers/src" relative && !lib.hasInfix "__pycache__" relative;
+        # A clone that is worked in has these two, and a flake of it has not: what is built is the same.
+        || (
+          lib.hasPrefix "pyhelpers/src" relative
+          && !lib.hasInfix "__pycache__" relative
+          && !lib.hasInfix ".egg-info" relative
+        );
     };
     sourceRoot = "source/pyhelpers";
 

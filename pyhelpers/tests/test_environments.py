@@ -486,8 +486,10 @@ QUESTION = {"torch": "/nowhere", "names": [], "cuda": [], "opened": [], "modules
 
 
 def started_with(venv: Path, code: str) -> Interpreter:
+    """A venv's Python that runs this first. Not by sitecustomize: Debian's Python has one of its own."""
     [site] = venv.glob("lib/python3*/site-packages")
-    (site / "sitecustomize.py").write_text(code)
+    (site / "at_the_start.py").write_text(code)
+    (site / "at_the_start.pth").write_text("import at_the_start\n")
     return find_interpreter(venv)
 
 
@@ -522,7 +524,7 @@ def is_running(stat: Path) -> bool:
 def test_a_python_that_never_answers_is_ended_with_all_it_started(venv: Path, tmp_path: Path) -> None:
     code = f"""
 import subprocess, sys, time
-if __name__ == "sitecustomize" and sys.argv[:1] == ["-c"]:
+if __name__ == "at_the_start" and sys.argv[:1] == ["-c"]:
     child = subprocess.Popen(["sleep", "1000"])
     open({str(tmp_path / "child")!r}, "w").write(str(child.pid))
     while True:

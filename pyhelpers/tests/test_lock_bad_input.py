@@ -335,6 +335,7 @@ PLANS = {
     ("pytorch-python39-sm90-avx2",): "mkPytorchVariant",
     ("pytorch-sm90-avx512", "--nixpkgs", "/nowhere"): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--nixpkgs", ""): "write locked, embedded, source or the path",
+    ("pytorch-sm90-avx512", "--nixpkgs", str(ROOT)): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--nixpkgs", "/etc/passwd"): "write locked, embedded, source or the path",
     (
         "pytorch-sm90-avx512",

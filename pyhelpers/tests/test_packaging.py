@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import venv
 import zipfile
@@ -60,8 +59,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         env={**os.environ, "PYTHONPATH": str(tmp_path / "backend")},
     )
     [archive] = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as file:
-        file.extractall(tmp_path / "unpacked", filter="data")
+    shutil.unpack_archive(archive, tmp_path / "unpacked")
     [source] = (tmp_path / "unpacked").iterdir()
     subprocess.run([*PIP, "wheel", "-q", "--no-deps", "-w", tmp_path, archive], check=True)
     [wheel] = tmp_path.glob("*.whl")

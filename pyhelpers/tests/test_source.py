@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,9 @@ def test_every_pin_has_a_hash_a_size_and_its_version() -> None:
 
 def test_no_host_is_named() -> None:
     for file in SOURCE.iterdir():
-        assert "://" not in file.read_text(), file
+        # A workaround links its thread.
+        text = re.sub(r"https://github\.com/[\w./-]+/(issues|pull)/\d+", "", file.read_text())
+        assert "://" not in text, file
 
 
 def inputs(nix: Nix, installable: str) -> set[str]:

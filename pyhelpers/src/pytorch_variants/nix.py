@@ -70,7 +70,8 @@ def package_set(name: str, flake: Path) -> Path | None:
     if name == "locked":
         return None
     path = flake / "pkgs" / name if name in OWN_SETS else Path(name)
-    if not (path / "default.nix").is_file():
+    # A clone of this flake has a default.nix too, for people without flakes.
+    if not name or not (path / "default.nix").is_file() or path.resolve() == flake.resolve():
         raise UserError(
             f"--nixpkgs {name}: no nixpkgs there: write locked, embedded, source or the path of a nixpkgs"
         )
