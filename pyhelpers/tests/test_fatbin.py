@@ -1,10 +1,11 @@
 import struct
+import subprocess
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12, ptx
+from binaries import LIBRARIES, contents, cubins, cuda_library, cuobjdump, fatbin_of_cuda_12, ptx, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from pytorch_variants.binary.fatbin import (
     read_wrappers,
     scan,
 )
-from pytorch_variants.binary.registration import whose_containers
+from pytorch_variants.binary.registration import Whose, whose_containers
 from pytorch_variants.errors import UserError
 from pytorch_variants.verify.gpu import read_gpu
 
@@ -178,6 +179,63 @@ def test_debug_symbols_alone(tmp_path: Path) -> None:
     data[place + 4 : place + 8] = struct.pack("<I", 8)
     data[place + 32 : place + 40] = struct.pack("<Q", 1 << 50)
     assert read_fatbins(Elf.parse(bytes(data))) == ()
+
+
+# As nvcc's host code is on Arm: the wrapper's and the kernel's addresses are loaded by two instructions each.
+ARM_HOST = """
+asm(".section .nv_fatbin,\\"a\\"\\n.balign 8\\n"
+    "first: .incbin \\"%(container)s\\"\\n"
+    "second: .incbin \\"%(container)s\\"\\n"
+    "third: .incbin \\"%(container)s\\"\\n"
+    ".previous");
+extern const char first[], second[], third[];
+void *registered[9];
+struct wrapper { int magic, version; const void *container; void *more; };
+#define WRAPPER __attribute__((section(".nvFatBinSegment"), visibility("hidden")))
+WRAPPER struct wrapper a = {0x466243b1, 1, first}, b = {0x466243b1, 1, second}, c = {0x466243b1, 2, third};
+#define OWN __attribute__((noinline, used, visibility("hidden"))) void
+OWN take(const void *wrapper, const char *kernel, int place) {
+  registered[place] = (void *)wrapper;
+  registered[place + 1] = (void *)kernel;
+}
+OWN _ZL31__nv_cudaEntityRegisterCallbackPPv(void) { take(0, "_ZN2at4geluEPf", 2); }
+OWN _ZL24__sti____cudaRegisterAllv(void) {
+  take(&a, 0, 0);
+  registered[4] = (void *)_ZL31__nv_cudaEntityRegisterCallbackPPv;
+}
+OWN _ZL25__sti____cudaRegisterAllv(void) { take(&b, "_Z23ncclDevKernel_BroadcastPf", 0); }
+OWN _ZL40__cudaRegisterLinkedBinary_xPv(void) { take(&c, 0, 6); }
+"""
+
+
+def test_whose_kernels_on_arm(tmp_path: Path) -> None:
+    with open_elf(cuda_library("many")) as elf:
+        container = read_fatbins(elf)[-1]
+        data = bytes(elf.data[container.offset : container.offset + container.size])
+    (tmp_path / "container").write_bytes(data)
+    path = tmp_path / "libarm.so"
+    # Of separate objects none is found by where another's wrapper is.
+    options = [
+        "-O2",
+        "-fno-section-anchors",
+        "-fPIC",
+        "-shared",
+        "-nostdlib",
+        "-x",
+        "c",
+        "-",
+        "-o",
+        str(path),
+    ]
+    source = ARM_HOST % {"container": tmp_path / "container"}
+    subprocess.run([tool("aarch64-linux-gnu-gcc"), *options], input=source.encode(), check=True)
+    with open_elf(path) as elf:
+        found = whose_containers(elf)
+        assert [found[place.offset] for place in read_fatbins(elf)] == [
+            Whose.PYTORCH,
+            Whose.NCCL,
+            Whose.JOINED,
+        ]
 
 
 READERS: tuple[Callable[[Elf], object], ...] = (
