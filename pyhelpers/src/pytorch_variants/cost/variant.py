@@ -36,6 +36,11 @@ _CPU_BASIS = (
     f"PyTorch 2.6 without CUDA takes about {_CORE_HOURS_CPU} core-hours, as measured on 16 cores; "
     "without oneDNN, FBGEMM and distributed, which nixpkgs compiles too"
 )
+_CORE_HOURS_SOURCE = 6.9
+_SOURCE_BASIS = (
+    f"PyTorch 2.6 for one GPU takes about {_CORE_HOURS_SOURCE} core-hours, as measured on 32 cores, "
+    "less six files of 1731"
+)
 
 # What the flake says of a variant, and of the PyTorch that nixpkgs' own builds make of the same nixpkgs.
 # That one is taken from an untouched package set, so that overlays and configuration show.
@@ -324,6 +329,8 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
         hours, basis = 0.0, "PyTorch itself is there, or comes from a cache"
     elif wheels:
         hours, basis = wheels.hours, _WHEEL_BASIS
+    elif facts["cudaSupport"] and package_set == "source":
+        hours, basis = _CORE_HOURS_SOURCE / jobs, _SOURCE_BASIS
     elif facts["cudaSupport"]:
         hours, basis = _CORE_HOURS / jobs, _COMPILED_BASIS
     else:
