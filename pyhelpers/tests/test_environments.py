@@ -5,6 +5,7 @@ import faulthandler
 import hashlib
 import multiprocessing
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -62,6 +63,19 @@ def test_elf_files_by_their_content(tmp_path: Path) -> None:
     (tmp_path / "text.py").write_text("pass\n")
     found = {path.relative_to(tmp_path).as_posix() for path in read_tree(tmp_path).elf}
     assert found == {"a.so", "lib/kernels.bin", "lib/noextension", "lib/libx.so.12.alt"}
+
+
+def test_gpu_code_in_files_of_its_own(tmp_path: Path) -> None:
+    """Fat binaries and PTX by their begin, PTX by its name too; a text about PTX is none."""
+    (tmp_path / "fat").write_bytes(struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 0))
+    (tmp_path / "text").write_text("// by nvcc\n.version 8.0\n.target sm_90\n.address_size 64\n")
+    (tmp_path / "odd.ptx").write_text("")
+    (tmp_path / "about.py").write_text("print('.version', '.target sm_90')\n")
+    (tmp_path / "about.md").write_text("A text with .target sm_90 in it\n")
+    c_library(tmp_path / "a.so", "int a;")
+    tree = read_tree(tmp_path)
+    assert {path.name for path in tree.bare} == {"fat", "text", "odd.ptx"}
+    assert [path.name for path in tree.elf] == ["a.so"]
 
 
 def test_links_that_loop(tmp_path: Path) -> None:

@@ -139,6 +139,11 @@ def read_ptx(data: bytes) -> Target:
     return Target("ptx", int(target[1]), target[2].decode())
 
 
+def is_ptx(head: bytes) -> bool:
+    """Whether a text begins as PTX does."""
+    return bool(_PTX.search(head))
+
+
 def loose_ptx(data: memoryview, place: int) -> Target | None:
     """What the PTX text is for that has PTX_MARK at a place in a file; None for a text that only has that."""
     head = bytes(data[max(0, place - PTX_HEAD // 2) : place + _PTX_TARGET])

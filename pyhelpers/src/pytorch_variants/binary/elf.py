@@ -110,6 +110,11 @@ class Elf:
         """Read the headers. Raises ElfError, one line, on anything that is not a sane file."""
         return _parse(memoryview(data))
 
+    @staticmethod
+    def without_headers(data: mmap.mmap | bytes | memoryview) -> "Elf":
+        """A file of another kind, to be searched as the sections of an ELF file are."""
+        return Elf(memoryview(data), "", 0, 0, (), (), ())
+
     @cached_property
     def _loaded(self) -> tuple[Segment, ...]:
         return tuple(segment for segment in self.segments if segment.type == PT_LOAD)
@@ -362,10 +367,11 @@ def open_regular(path: Path) -> int:
 
 
 @contextmanager
-def open_elf(path: Path) -> Iterator[Elf]:
+def open_elf(path: Path, *, bare: bool = False) -> Iterator[Elf]:
     """Map a file and read its headers; the Elf is good inside the block only.
 
-    Raises ElfError, with the path, where the file cannot be read or is not a sane ELF file.
+    With `bare`, it is no ELF file and no headers are read. Raises ElfError, with the path, where the file
+    cannot be read or is not a sane ELF file.
     """
     try:
         file = open_regular(path)
@@ -374,7 +380,7 @@ def open_elf(path: Path) -> Iterator[Elf]:
             data = mmap.mmap(file, 0, access=mmap.ACCESS_READ) if os.fstat(file).st_size else b""
         finally:
             os.close(file)
-        elf = Elf.parse(data)
+        elf = Elf.without_headers(data) if bare else Elf.parse(data)
     except OSError as error:
         raise ElfError(f"{path}: {error.strerror}") from error
     except ElfError as error:

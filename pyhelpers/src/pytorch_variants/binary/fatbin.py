@@ -26,6 +26,7 @@ from pytorch_variants.binary.cubin import (
     cubin_size,
     cubin_target,
     is_cubin,
+    is_ptx,
     loose_ptx,
     lz4_head,
     read_cubin,
@@ -265,6 +266,11 @@ def _is_fat_binary(data: memoryview, offset: int) -> bool:
     if not payload_size or len(data) - entry < 4:
         return True
     return int.from_bytes(data[entry + 2 : entry + 4], "little") == _ENTRY_VERSION
+
+
+def is_bare(name: str, head: bytes) -> bool:
+    """Whether a file, by its name and its begin, is GPU code and no ELF file: a fat binary or PTX text."""
+    return head.startswith(_MAGIC) or name.endswith(".ptx") or (PTX_MARK in head and is_ptx(head))
 
 
 class _Scanner:

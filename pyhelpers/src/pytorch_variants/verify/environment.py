@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from importlib.resources import files
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal
 
+from pytorch_variants.binary.fatbin import is_bare
 from pytorch_variants.errors import UserError
 
 # This package is made from its directories alone, so that the environment's own modules stay the only ones on
@@ -147,20 +149,30 @@ def find_environment(root: Path) -> Environment:
 class Tree:
     """What lies below a directory: ELF files by their content, and what could not be looked at.
 
-    `python` are the files that are Python by their names, which is what Python goes by.
+    `python` are the files that are Python by their names, which is what Python goes by; `bare` are those
+    that are GPU code by themselves.
     """
 
     elf: tuple[Path, ...]
     problems: tuple[tuple[Path, str], ...]
     python: tuple[Path, ...] = ()
+    bare: tuple[Path, ...] = ()
 
 
 def _named_as_a_library(name: str) -> bool:
     return name.endswith(".so") or ".so." in name
 
 
-def _problem(path: str, name: str) -> str | None:
-    """None for an ELF file, "" for another, else what is wrong with it."""
+class _Kind(Enum):
+    """What a file without a problem is."""
+
+    ELF = auto()
+    BARE = auto()
+    OTHER = auto()
+
+
+def _kind(path: str, name: str) -> _Kind | str:
+    """What a file is, or what is wrong with it."""
     try:
         # There are tens of thousands of files: no more than these calls for each. Some FIFO or device could
         # keep whoever opens it waiting.
@@ -170,14 +182,16 @@ def _problem(path: str, name: str) -> str | None:
                 return "neither a file nor a directory"
             start = os.read(descriptor, 512)
             if start[:4] == b"\x7fELF":
-                return None
+                return _Kind.ELF
             if b"GNU ld script" in start:
-                return ""
+                return _Kind.OTHER
+            if is_bare(name, start):
+                return _Kind.BARE
         finally:
             os.close(descriptor)
     except OSError as error:
         return error.strerror or str(error)
-    return "not an ELF file" if _named_as_a_library(name) else ""
+    return "not an ELF file" if _named_as_a_library(name) else _Kind.OTHER
 
 
 def _walk(directory: Path) -> tuple[list[os.DirEntry[str]], list[tuple[str, str]]]:
@@ -228,15 +242,14 @@ def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str]
 def read_tree(directory: Path) -> Tree:
     """Find the ELF files below a directory; see all_files()."""
     files, problems = _walk(directory)
-    elf: list[Path] = []
-    for entry in files:
-        problem = _problem(entry.path, entry.name)
-        if problem is None:
-            elf.append(Path(entry.path))
-        elif problem:
-            problems.append((entry.path, problem))
+    kinds = [(entry, _kind(entry.path, entry.name)) for entry in files]
+    problems += [(entry.path, kind) for entry, kind in kinds if isinstance(kind, str)]
+    elf, bare = (
+        tuple(Path(entry.path) for entry, kind in kinds if kind is wanted)
+        for wanted in (_Kind.ELF, _Kind.BARE)
+    )
     python = tuple(Path(entry.path) for entry in files if entry.name.endswith(".py"))
-    return Tree(tuple(elf), _paths(sorted(problems)), python)
+    return Tree(elf, _paths(sorted(problems)), python, bare)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,16 @@ Role = Literal["torch", "companion", "needed", "nvidia", "other"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An ELF file to read: where it is, what rows call it, whose it is and in which package."""
+    """A file to read: where it is, what rows call it, whose it is and in which package.
+
+    It is an ELF file, or with `bare` GPU code by itself.
+    """
 
     path: Path
     name: str
     role: Role
     package: str
+    bare: bool = False
 
 
 @dataclass(frozen=True)

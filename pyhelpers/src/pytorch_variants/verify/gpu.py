@@ -230,7 +230,7 @@ def read_gpu(elf: Elf, *, whose: bool = False) -> GpuFacts:
 
 def read_raw(data: memoryview) -> GpuFacts:
     """The GPU code of a file that is no ELF file: a fat binary or PTX text by itself. Raises UserError."""
-    return read_gpu(Elf(data, "", 0, 0, (), (), ()))
+    return read_gpu(Elf.without_headers(data))
 
 
 def code_names(codes: Iterable[CodeFacts], specific: bool = True) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from pytorch_variants.binary.cubin import ELF_MAGIC, cubin_target, is_cubin
 from pytorch_variants.binary.elf import HEADER, Elf, open_regular
+from pytorch_variants.binary.fatbin import is_bare
 from pytorch_variants.binary.instructions import allowed
 from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import runs_on
@@ -38,8 +39,6 @@ from pytorch_variants.verify.gpu import CodeFacts, ContainerFacts, GpuFacts, cod
 SCHEMA = 1
 _HEAD = 64
 _PACKED_HEAD = 1024  # what surely has as much once it is unpacked: deflate begins with its codes
-_FAT_BINARY = b"\x50\xed\x55\xba"
-_PTX = (".ptx",)
 # What is larger is not inflated into memory.
 _MOST_INFLATED = 4 << 30
 _BLOCK = 1 << 20
@@ -224,7 +223,7 @@ def _read(item: _Item) -> _Facts:
 
 def _gpu_code(name: str, head: bytes) -> bool:
     """Whether a file is one to read: an ELF file, a fat binary or PTX text."""
-    return head.startswith((ELF_MAGIC, _FAT_BINARY)) or name.endswith(_PTX)
+    return head.startswith(ELF_MAGIC) or is_bare(name, head)
 
 
 def _wheel_heads(archive: ZipFile) -> Iterator[tuple[ZipInfo, int, bytes]]:

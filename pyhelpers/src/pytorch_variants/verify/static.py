@@ -73,13 +73,15 @@ _CPUS = ("x86_64", "aarch64")
 
 def _facts(candidate: Candidate) -> LibraryFacts:
     facts = LibraryFacts(candidate.path, candidate.name, candidate.role, candidate.package)
-    with open_elf(candidate.path) as elf:
+    with open_elf(candidate.path, bare=candidate.bare) as elf:
         before = candidate.path.stat()
         named = candidate.path.name
-        facts = replace(facts, size=len(elf.data), machine=elf.machine, link=read_link(elf))
+        facts = replace(facts, size=len(elf.data), machine="CUDA" if candidate.bare else elf.machine)
+        if not candidate.bare:
+            facts = replace(facts, link=read_link(elf))
         if candidate.role in ("torch", "companion", "needed"):
             facts = replace(facts, gpu=read_gpu(elf, whose=named in LINKED_INTO))
-        if candidate.role in ("torch", "companion"):
+        if candidate.role in ("torch", "companion") and not candidate.bare:
             facts = replace(facts, cpu=read_cpu(elf, named))
         elf.forget()
     after = candidate.path.stat()
@@ -142,6 +144,7 @@ class _Files:
     environment: Environment
     owners: "_Owners"
     libraries: tuple[LibraryFacts, ...]
+    bare: tuple[LibraryFacts, ...]
     linkage: Linkage
     problems: tuple[tuple[str, str], ...]
     whole: tuple[Wholeness, ...]
@@ -216,6 +219,26 @@ def _elsewhere(owners: _Owners) -> dict[str, Path]:
     return {name: found[0] for name, found in places.items() if found and found[0].is_dir()}
 
 
+def _read_bare(
+    owners: _Owners,
+    tree: Tree,
+    elsewhere: Mapping[str, Path],
+    companions: Collection[str],
+    pool: ProcessPoolExecutor,
+) -> tuple[LibraryFacts, ...]:
+    """Read the GPU code that torch and what is built on it have as separate files, for the driver."""
+    candidates = [owners.candidate(path) for path in tree.bare]
+    candidates = [replace(c, role="companion") if c.package in companions else c for c in candidates]
+    for name, place in elsewhere.items():
+        candidates += [
+            Candidate(path, f"{name}/{path.relative_to(place)}", "companion", name)
+            for path in read_tree(place).bare
+        ]
+    return read_libraries(
+        [replace(c, bare=True) for c in candidates if c.role in ("torch", "companion")], pool
+    )
+
+
 def _read_all(
     owners: _Owners, tree: Tree, elsewhere: Mapping[str, Path], pool: ProcessPoolExecutor
 ) -> tuple[list[LibraryFacts], Linkage]:
@@ -287,6 +310,7 @@ def _read_files(environment: Environment) -> _Files:
         own = {found.name: found for found in distributions.all if found.name in full}
         hashed = beside.submit(_read_wholeness, owners, tree, own.values(), full)
         libraries, linkage = _read_all(owners, tree, elsewhere, pool)
+        bare = _read_bare(owners, tree, elsewhere, linkage.companions, pool)
         whole = hashed.result() + _read_wholeness(owners, tree, *_further(owners, libraries, own))
     packages = {"torch", *linkage.companions}
     site = environment.packages
@@ -295,9 +319,11 @@ def _read_files(environment: Environment) -> _Files:
         for path, problem in tree.problems
         if path == site or path.relative_to(site).parts[0].split(".")[0] in packages
     ]
-    problems += [(facts.name, facts.error) for facts in libraries if facts.error]
+    problems += [(facts.name, facts.error) for facts in (*libraries, *bare) if facts.error]
     whole.sort(key=lambda part: part.distribution.name)
-    return _Files(environment, owners, tuple(libraries), linkage, tuple(problems), tuple(whole), elsewhere)
+    return _Files(
+        environment, owners, tuple(libraries), bare, linkage, tuple(problems), tuple(whole), elsewhere
+    )
 
 
 def _check_readable(files: _Files) -> Iterator[Finding]:
@@ -320,7 +346,7 @@ def _check_code(files: _Files, variant: Variant, origin: Origin) -> Iterator[Fin
     except UserError as error:
         yield wrong("retargeted", "readable", (), detail=str(error))
         cuts = {}
-    yield from check_gpu(files.libraries, variant, origin, cuts)
+    yield from check_gpu((*files.libraries, *files.bare), variant, origin, cuts)
     yield from check_cpu(files.libraries, variant, origin)
 
 
