@@ -1,6 +1,7 @@
 """The command line's frame: errors in one line, streams of every kind, help, start-up without ballast."""
 
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -17,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pytorch_variants
+from pytorch_variants.findings import Origin, Policy, Report
+from pytorch_variants.names.variant import Variant
 
 COMMANDS = ("lookup", "detect", "list", "inspect", "verify", "retarget")
 ANYTHING = st.text(st.characters(exclude_categories=()))
@@ -373,3 +376,24 @@ print([name for name in heavy if name in sys.modules])
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
         ).stdout
         assert output.splitlines()[-1] == str(loaded)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "origin"),
+    [
+        (("pytorch-sm90-avx512",), Origin.SOURCE),
+        (("pytorch-cpu-avx2",), Origin.SOURCE),
+        (("pytorch-bin-sm90",), Origin.WHEEL),
+        (("pytorch-bin-cuda13_0-sm90",), Origin.WHEEL),
+        (("pytorch-sm90-avx512", "--origin", "wheel"), Origin.WHEEL),
+        (("pytorch-bin-sm90", "--origin", "source"), Origin.SOURCE),
+    ],
+)
+def test_a_name_says_how_a_build_was_made(
+    arguments: tuple[str, ...], origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verify(environment: Path, variant: Variant, made: Origin, *_: object) -> Report:
+        return Report(variant.name, made, (), Policy())
+
+    monkeypatch.setattr("pytorch_variants.verify.static.verify", verify)
+    assert json.loads(call("verify", tmp_path, "--variant", *arguments, "--json").out)["origin"] == origin

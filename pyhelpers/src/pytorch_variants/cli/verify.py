@@ -64,9 +64,7 @@ def write(report: Report, directory: Path) -> None:
 @click.option("--variant", required=True, help="The variant that it should be.")
 @click.option(
     "--origin",
-    default=Origin.SOURCE.value,
-    show_default=True,
-    help="How it was made: source, or wheel for what PyTorch publishes.",
+    help="How it was made: source, or wheel for what PyTorch publishes.  [default: what the name says]",
 )
 @click.option(
     "--allow",
@@ -94,7 +92,7 @@ def write(report: Report, directory: Path) -> None:
 def verify(
     environment: Path,
     variant: str,
-    origin: str,
+    origin: str | None,
     allow: str,
     strictness: str,
     patience: float,
@@ -111,7 +109,9 @@ def verify(
     from pytorch_variants.verify.runtime import verify_runtime
     from pytorch_variants.verify.static import verify as verify_files
 
-    wanted, made = parse_name(variant), parse_origin(origin)
+    wanted = parse_name(variant)
+    by_name = Origin.WHEEL if wanted.kind == "wheel" else Origin.SOURCE
+    made = parse_origin(origin) if origin else by_name
     policy = parse_policy(allow, strictness)
     if runtime:
         report = verify_runtime(environment, wanted, made)
