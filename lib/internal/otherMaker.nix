@@ -19,7 +19,7 @@
   ```nix
   otherMaker "Radeon RX 7900"
   => "AMD's, and this project is for NVIDIA's GPUs: write one of those, or use nixpkgs' torchWithRocm or PyTorch's ROCm wheels"
-  otherMaker "RTX 6090"
+  otherMaker "RTX 9990"
   => null
   ```
 */

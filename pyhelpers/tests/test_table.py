@@ -16,6 +16,7 @@ from conftest import ROOT
 from table_form import Table, quoted, wrong_forms
 
 from pytorch_variants.binary.instructions import allowed, characteristic, told_apart
+from pytorch_variants.hardware.table import gpus
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -241,7 +242,7 @@ WRONG_TOGETHER: list[tuple[Table, str, str]] = [
     (
         {"gpu.sm88": like("gpu", "sm90", capability="8.8", products=["RTX 3999"])},
         "gpu.sm88.capability",
-        "stands after sm121",
+        f"stands after {[*gpus()][-1]}",
     ),
     ({"gpu.sm61.cuda.max": "7.5"}, "gpu.sm61.cuda.max", "before cuda.min; write 8.0 or a later one"),
     # As numbers, not as texts.

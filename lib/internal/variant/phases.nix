@@ -6,8 +6,8 @@
 }:
 
 /**
-  What a variant adds to the phases of nixpkgs' recipe: a look at the builder's CPU, flags, components to leave out, a compiler cache, a banner
-  for the log, and a bound on the compiler's jobs.
+  What a variant adds to the phases of nixpkgs' recipe: a look at the builder's CPU, flags, components to leave out, a
+  compiler cache, a banner for the log, and a bound on the compiler's jobs.
 
   # Type
 
