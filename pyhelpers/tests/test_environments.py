@@ -34,6 +34,7 @@ from pytorch_variants.verify.environment import (
 from pytorch_variants.verify.facts import Candidate, LibraryFacts
 from pytorch_variants.verify.linkage import (
     LinkFacts,
+    check_cuda,
     check_glibc,
     check_parts,
     check_programs,
@@ -608,3 +609,28 @@ def test_no_python_for_it(tmp_path: Path) -> None:
     (torch / "_C.cpython-399-x86_64-linux-gnu.so").touch()
     with pytest.raises(UserError, match=r"python3\.99, which is not on PATH"):
         find_environment(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected", "status"),
+    [
+        ({"libcudart.so.13": "13.0", "libnvrtc.so.13": "13.0", "libnvJitLink.so.13": "13.0"}, "13.0", "ok"),
+        # As pip installs PyTorch 2.14.1.
+        ({"libcudart.so.13": "13.0", "libnvrtc.so.13": "13.0", "libnvJitLink.so.13": "13.5"}, "13.0", "ok"),
+        ({"libcudart.so.13": "13.0", "libnvJitLink.so.13": "13.5"}, None, "ok"),
+        ({"libcudart.so.13": "13.2", "libnvJitLink.so.13": "13.0"}, "13.2", "wrong"),
+        ({"libcudart.so.12": "12.8", "libnvJitLink.so.13": "13.0"}, "12.8", "wrong"),
+        ({"libcudart.so.13": "13.2"}, "13.0", "wrong"),
+        ({"libcudart.so.13": "13.0", "libnvrtc.so.13": "13.1"}, "13.0", "wrong"),
+        ({"libcudart.so.13": "13.0", "libnvJitLink.so.13": "no such function"}, "13.0", "wrong"),
+        ({}, "13.0", "wrong"),
+    ],
+)
+def test_cudas_libraries_are_of_one_release(
+    versions: dict[str, str], expected: str | None, status: str
+) -> None:
+    assert [row.status for row in check_cuda(versions, expected)] == [status]
+
+
+def test_without_cuda_there_is_nothing_to_compare() -> None:
+    assert list(check_cuda({}, None)) == []

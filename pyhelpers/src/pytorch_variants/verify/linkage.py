@@ -466,12 +466,31 @@ def check_loaded(linkage: Linkage, loaded: Collection[str]) -> Iterator[Finding]
     yield expect("libraries loaded", names, there)
 
 
+def _fits(name: str, found: str, release: str) -> bool:
+    """Whether a runtime library may stand beside CUDA's `release`.
+
+    nvJitLink links what earlier ones of its major release have made, and NVIDIA's packages ask for no more:
+    pip takes the latest.
+    """
+    if found == release:
+        return True
+    if not name.startswith("libnvJitLink") or not all(
+        re.fullmatch(r"\d+\.\d+", text) for text in (found, release)
+    ):
+        return False
+    (major, minor), (wanted, least) = (map(int, text.split(".")) for text in (found, release))
+    return major == wanted and minor >= least
+
+
 def check_cuda(versions: Mapping[str, str], expected: str | None) -> Iterator[Finding]:
     """All of CUDA's runtime libraries are of one release, that which torch was built with if it is known."""
     found = sorted(set(versions.values()))
+    if not found and not expected:
+        return
+    release = expected or found[0]
     where = ", ".join(f"{Path(path).name} {version}" for path, version in versions.items())
-    if found or expected:
-        yield expect("CUDA libraries", expected or found[0], found, where)
+    fit = all(_fits(Path(path).name, version, release) for path, version in versions.items())
+    yield expect("CUDA libraries", release, release if fit and found else found, where)
 
 
 def foreign_libraries(items: Iterable[Linked], torch: Collection[str]) -> list[str]:
