@@ -45,7 +45,7 @@ let
           "pyhelpers/README.md"
           "pyhelpers/pyproject.toml"
         ]
-        # A clone that is worked in has these two, and a flake of it has not: what is built is the same.
+        # Tools leave both in a clone, and Git ignores them: a build has to be the same with and without.
         || (
           lib.hasPrefix "pyhelpers/src" relative
           && !lib.hasInfix "__pycache__" relative

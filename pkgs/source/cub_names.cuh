@@ -1,4 +1,4 @@
-// Names of CUB that CCCL 3 has dropped, for what has taken their place. Later releases of PyTorch use that themselves:
+// CCCL 3 has dropped these names of CUB. Each stands for what has taken its place. Later releases of PyTorch need none:
 // https://github.com/pytorch/pytorch/pull/153373
 #pragma once
 

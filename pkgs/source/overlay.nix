@@ -58,7 +58,7 @@ lib.optionalAttrs (prev.pins.cuda != sources.cuda) {
   pythonPackagesExtensions = prev.pythonPackagesExtensions ++ [
     (self: super: {
       torch = self.callPackage ./torch.nix {
-        # PyTorch 2.6's setup.py is of the time before setuptools 80, as later ones' is not:
+        # PyTorch 2.6's setup.py does not work with setuptools 80. That of later releases does:
         # https://github.com/pytorch/pytorch/pull/156049
         setuptools = unpackWheel "setuptools" sources.python.setuptools { };
         pybind11 = unpackWheel "pybind11" sources.python.pybind11 { };

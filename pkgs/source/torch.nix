@@ -97,7 +97,7 @@ stdenv.mkDerivation (final: {
   CMAKE_PREFIX_PATH = lib.concatStringsSep ":" (
     [ "${pybind11}/pybind11" ] ++ map (library: "${library}") (lib.attrValues torchLibraries)
   );
-  # Some of its libraries ask for a CMake that 4.0 no longer is: https://github.com/pytorch/pytorch/issues/150149
+  # Some of its parts ask for a CMake before 3.5, which CMake 4 refuses without this: https://github.com/pytorch/pytorch/issues/150149
   CMAKE_POLICY_VERSION_MINIMUM = "3.5";
 
   preConfigure = ''
