@@ -49,10 +49,10 @@ lib.optionalAttrs (prev.pins.cuda != sources.cuda) {
     cudnn.version = sources.cudaLibraries.nvidia-cudnn-cu13.version;
     cudatoolkit = final.callPackage ./cudatoolkit.nix { };
     # Where the loader finds what torch links and opens.
-    libraryPath = map (
-      name:
-      "${final.cudaWheels.${name}}/nvidia/${if name == "nvidia-cudnn-cu13" then "cudnn" else "cu13"}/lib"
-    ) (lib.attrNames sources.cudaLibraries);
+    libraries = final.callPackage ./cudaLibraries.nix {
+      names = lib.attrNames sources.cudaLibraries;
+      version = sources.cuda;
+    };
   };
 
   pythonPackagesExtensions = prev.pythonPackagesExtensions ++ [

@@ -27,7 +27,7 @@
 # setup.py. Whoever overrides it may export flags in the former and MAX_JOBS in the latter.
 let
   inherit (python) sitePackages;
-  libraryPath = [ "${torchLibraries.openblas}/lib" ] ++ lib.optionals cudaSupport cudaPackages.libraryPath;
+  libraryPath = [ "${torchLibraries.openblas}/lib" ] ++ lib.optional cudaSupport "${cudaPackages.libraries}/lib";
 
   dependencies = [
     filelock
