@@ -3,7 +3,8 @@
 # environment variables.
 # shellcheck disable=SC2154
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/homeless-shelter LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=315532800
+# Nix' own HOME must not exist, and nvcc would make it, so that no other build could begin beside this one.
+export HOME="$NIX_BUILD_TOP" LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=315532800
 
 if [ -n "${interpreter:-}" ] && ! command -v "$interpreter" >/dev/null; then
   echo "$name: no $interpreter on this machine, or Nix' sandbox hides it: install it, and build with --option sandbox false" >&2
