@@ -7,13 +7,14 @@ section headers.
 
 import mmap
 import os
+import re
 import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
@@ -208,7 +209,10 @@ class Elf:
         step = _ROWS * SYMBOL.size
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
-            for index in [n for n, name in enumerate(part.cast("I")[::6].tolist()) if name in starts]:
+            columns = part.cast("I")[::6].tolist()
+            if max(columns) >= len(names):
+                raise ElfError(f"a symbol's name is at {max(columns)}, past the end of {len(names)} bytes")
+            for index in [n for n, name in enumerate(columns) if name in starts] if starts else ():
                 name, info, _, section, address, size = SYMBOL.unpack_from(part, index * SYMBOL.size)
                 if not most:
                     return
@@ -246,15 +250,26 @@ def forget(data: memoryview) -> None:
         data.obj.madvise(mmap.MADV_DONTNEED)
 
 
+@cache
+def _pattern(wanted: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(wanted))
+
+
+def find(data: bytes, wanted: bytes, start: int = 0) -> int:
+    """As bytes.find, which takes twice as long for a few bytes."""
+    match = _pattern(wanted).search(data, start)
+    return match.start() if match else -1
+
+
 def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[int]:
     """Where these bytes begin, between two places."""
     for first in range(start, end, WINDOW):
         size = min(WINDOW, end - first)
         window = bytes(data[first : first + size + len(wanted) - 1])
-        place = window.find(wanted)
+        place = find(window, wanted)
         while place >= 0:
             yield first + place
-            place = window.find(wanted, place + 1)
+            place = find(window, wanted, place + 1)
         if first % MOST_KEPT < WINDOW:
             forget(data)
 
