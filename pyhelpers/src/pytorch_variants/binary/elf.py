@@ -245,8 +245,8 @@ class Elf:
 
 def forget(data: memoryview) -> None:
     """Give back the pages of a mapped file that were read: they count as this process's memory."""
-    # Windows has no such advice.
-    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    # Windows has no such advice. What no file stands behind, which is of a class of its own, would be lost.
+    if type(data.obj) is mmap.mmap and hasattr(mmap, "MADV_DONTNEED"):
         data.obj.madvise(mmap.MADV_DONTNEED)
 
 

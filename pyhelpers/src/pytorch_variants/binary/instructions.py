@@ -198,6 +198,7 @@ _MAPPED = frozenset(b"\x0f\x38\x3a\xa2" + bytes(opcode for map_, _, opcode in _L
 # call and jmp, whose operand is how far away from the next instruction they go; what a function ends with.
 CALLS = frozenset({0xE8, 0xE9, 0xEB})
 RETURNS = frozenset({0xC3, 0xE9, 0xEB})
+LEAVING = CALLS | RETURNS
 
 
 def _mask(wanted: Collection[int]) -> bytes:
@@ -205,7 +206,7 @@ def _mask(wanted: Collection[int]) -> bytes:
     return bytes(byte in wanted for byte in range(256))
 
 
-_IS_TELLING, _IS_MAPPED, _IS_LEAVING = map(_mask, (_TELLING, _MAPPED, CALLS | RETURNS))
+_IS_TELLING, _IS_MAPPED, _IS_LEAVING = map(_mask, (_TELLING, _MAPPED, LEAVING))
 _IS_ESCAPE, _IS_REX, _IS_ODD = map(_mask, ({_ESCAPE}, range(0x40, 0x50), ODD[:1].encode()))
 
 
@@ -396,7 +397,7 @@ def _tells(first: bytes, second: bytes) -> int:
 def x86_telling(decoder: Any, code: bytes, address: int) -> tuple[int, list[tuple[int, bytes, bool]]]:
     """How many instructions there are, and address and bytes of some; True where a byte begins none.
 
-    They are all that x86_features() finds anything in, CPUID, and those that CALLS and RETURNS begin. See
+    They are all that x86_features() finds anything in, CPUID, and those that LEAVING begins. See
     x86_instructions().
     """
     count, found = 0, list[tuple[int, bytes, bool]]()

@@ -30,6 +30,7 @@ from pytorch_variants.binary.elf import Elf
 from pytorch_variants.binary.functions import Functions
 from pytorch_variants.binary.instructions import (
     CALLS,
+    LEAVING,
     RETURNS,
     UNKNOWN,
     allowed,
@@ -200,8 +201,13 @@ def _decode_x86(
         if odd:
             found.odd += place < whole
             continue
-        if instruction[0] in CALLS:
-            found.calls.add(place + len(instruction) + int.from_bytes(instruction[1:], "little", signed=True))
+        if instruction[0] in LEAVING:
+            if instruction[0] in CALLS:
+                distance = int.from_bytes(instruction[1:], "little", signed=True)
+                found.calls.add(place + len(instruction) + distance)
+            if returns and instruction[0] in RETURNS:
+                break
+            continue
         features = x86_features(instruction)
         if not features:
             found.asks = found.asks or _is_cpuid(decoder, instruction)
@@ -214,8 +220,6 @@ def _decode_x86(
                 found.vector = True
             for feature in features:
                 found.features.setdefault(feature, (place, instruction))
-        if returns and instruction[0] in RETURNS:
-            break
     return found
 
 
