@@ -41,8 +41,8 @@ _HEAD = 64
 _PACKED_HEAD = 1024  # what surely has as much once it is unpacked: deflate begins with its codes
 # What is larger is not inflated into memory.
 _MOST_INFLATED = 4 << 30
-# What is inflated at a time should stay near the processor.
-_BLOCK = 1 << 16
+# What is inflated at a time, and of how much: it should stay near the processor.
+MOST_AT_A_TIME, _BLOCK = 1 << 18, 1 << 16
 
 Verdict = Literal["runs", "compiles", "part", "fails", "none"]
 
@@ -183,7 +183,7 @@ def _inflate(item: _Item, file: int) -> _Memory:
         while full:
             # One byte more than there should be shows that there is more.
             room = item.size - memory.tell() + 1
-            most = min(room, 4 * _BLOCK)
+            most = min(room, MOST_AT_A_TIME)
             out = inflater.decompress(data, most) if inflater else data
             data = inflater.unconsumed_tail if inflater else b""
             if len(out) >= room:
