@@ -57,7 +57,7 @@ TAIL = bytes(10)
 # Plain instructions, ones with a need, one that Capstone does not know, and a byte that is none.
 SOME = """
 4889e5 0fb6c0 e800000000 c3 0fa2 480fa2 90 0f28c1 480f38f0c1 660f6fc1 f30fbcc1 c5f877 62f174485801
-62f57c4858842400000010 c7f800000000 d9e8 dd08 41 660f1f440000 06
+62f57c4858842400000010 c7f800000000 d9e8 dd08 41 40480fae20 660f1f440000 06
 """
 CODE = st.binary(max_size=200) | st.lists(st.sampled_from(SOME.split())).map("".join).map(bytes.fromhex)
 # Operands: memory by a register and a register, with each number of the third operand.

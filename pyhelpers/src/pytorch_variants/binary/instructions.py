@@ -216,8 +216,8 @@ def x86_features(code: bytes) -> frozenset[str]:
     Several names mean that all of them are needed. SSE, SSE2 and MMX, which every CPU has, count too.
     """
     first = code[0]
-    begin = code[1] if 0x40 <= first < 0x50 and len(code) > 1 else first
-    if begin not in _TELLING and begin != _ESCAPE:
+    begin = code[1] if first & 0xF0 == 0x40 and len(code) > 1 else first
+    if begin not in _TELLING and begin != _ESCAPE and begin & 0xF0 != 0x40:
         return _NOTHING
     if first == 0xC5 and len(code) > 2:
         # vzeroupper has no operand.
@@ -237,7 +237,7 @@ def x86_features(code: bytes) -> frozenset[str]:
         # Of f2 and f3 the last one counts.
         prefix = 2 if before.rfind(b"\xf3") > before.rfind(b"\xf2") else 3
     wide = 0
-    if start < len(code) and code[start] & 0xF0 == 0x40:
+    while start < len(code) and code[start] & 0xF0 == 0x40:
         wide = code[start] >> 3 & 1
         start += 1
     opcode = code[start : start + 4]
@@ -404,7 +404,8 @@ def x86_telling(decoder: Any, code: bytes, address: int) -> tuple[int, list[tupl
     for rows, end, unknown in _stretches(decoder, code, address):
         one, two, three = (rows.column("bytes", number) for number in range(3))
         odd = rows.column("mnemonic").translate(_IS_ODD)
-        wanted = _tells(one, two) | _wanted(one, _IS_REX) & _tells(two, three)
+        # Of several REX the last one counts.
+        wanted = _tells(one, two) | _wanted(one, _IS_REX) & (_tells(two, three) | _wanted(two, _IS_REX))
         wanted |= _wanted(one, _IS_LEAVING) | int.from_bytes(odd, "little")
         for index in compress(range(end), wanted.to_bytes(rows.count, "little")):
             found.append((*rows.at(index), bool(odd[index])))
