@@ -6,6 +6,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -683,8 +684,6 @@ def test_explanations_that_are_none(text: str, tmp_path: Path) -> None:
 
 def test_an_official_wheel_under_its_own_name() -> None:
     """As it comes: code for all of its GPUs, and a little for others in single containers."""
-    from dataclasses import replace
-
     from pytorch_variants.hardware.spelling import parse_gpu
 
     one = parse_name("pytorch-bin-sm90")
@@ -715,3 +714,18 @@ def test_a_companion_is_for_what_the_name_says(
     found = rows(data, "pytorch-sm90-avx512", origin, name="my_ops/_C.so", role="companion")
     assert [row.kind for row in found if row.status == "wrong"] == kinds
     assert {row.subject for row in found if row.kind} <= {"my_ops/_C.so"}
+
+
+@pytest.mark.parametrize(
+    ("path", "package", "called"),
+    [
+        ("my_ops/_C.so", "my_ops", "my_ops/_C.so"),
+        ("plugin.abi3.so", "plugin", "plugin.abi3.so"),
+        ("/opt/plugin.so", "plugin.so", "plugin.so"),
+    ],
+)
+def test_what_a_library_is_called(path: str, package: str, called: str) -> None:
+    """By its package, if it is in one."""
+    other = replace(facts(cuda_library("many").read_bytes(), path, "companion"), package=package)
+    found = check_gpu([facts(right()), other], parse_name("pytorch-sm90-avx512"), Origin.WHEEL)
+    assert {row.subject for row in found if row.status == "wrong"} == {called}

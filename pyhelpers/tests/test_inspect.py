@@ -20,7 +20,7 @@ from pytorch_variants.errors import UserError
 from pytorch_variants.hardware.compatibility import CodeKind, runs_on
 from pytorch_variants.hardware.table import gpus
 from pytorch_variants.retarget.nvidia import read_distribution
-from pytorch_variants.verify.inspect import Inspection, inspect_path
+from pytorch_variants.verify.inspect import MOST_AT_A_TIME, Inspection, inspect_path
 
 NVIDIA = "Name: nvidia-thing\nAuthor: Nvidia CUDA Installer Team\nLicense: NVIDIA Proprietary Software\n"
 BOTH = ("-gencode=arch=compute_80,code=[sm_80,compute_80]",)
@@ -279,6 +279,14 @@ def test_a_damaged_entry_is_a_row(files: dict[str, bytes], tmp_path: Path) -> No
     assert "\n" not in row.problem
     assert found.failing
     assert summary(found)["thing/old"] == ("sm_80",)
+
+
+def test_an_entry_whose_last_bytes_find_no_room_at_first(tmp_path: Path) -> None:
+    """zlib may have consumed all of it, and hold back what it becomes."""
+    sizes = range(MOST_AT_A_TIME, MOST_AT_A_TIME + 300)
+    entries = {f"{size}.so": b"\x7fELF".ljust(size, b"\0") for size in sizes}
+    found = inspect_path(make_wheel(tmp_path / "thing-1.0-py3-none-any.whl", entries))
+    assert {row.problem for row in found.libraries} == {"a 32-bit ELF file; 64-bit is wanted"}
 
 
 def test_an_entry_that_is_larger_than_it_says(files: dict[str, bytes], tmp_path: Path) -> None:

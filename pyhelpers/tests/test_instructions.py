@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytorch_variants.binary.instructions import (
+    LEAVING,
     ODD,
     allowed,
     arm_features,
@@ -21,7 +22,9 @@ from pytorch_variants.binary.instructions import (
     x86_decoder,
     x86_features,
     x86_instructions,
+    x86_mnemonic,
     x86_patterns,
+    x86_telling,
 )
 from pytorch_variants.hardware.spelling import parse_cpu
 
@@ -51,6 +54,12 @@ PCONFIG PREFETCHITI PREFETCHW PREFETCHWT1 RDPMC RMPQUERY SEP SEV_ES SEV_SNP SGX1
 SVM SYSCALL TDX TSC TSE UDBG VMX WBNOINVD WRMSRNS X64 XSAVES
 """
 TAIL = bytes(10)
+# Plain instructions, ones with a need, one that Capstone does not know, and a byte that is none.
+SOME = """
+4889e5 0fb6c0 e800000000 c3 0fa2 480fa2 90 0f28c1 480f38f0c1 660f6fc1 f30fbcc1 c5f877 62f174485801
+62f57c4858842400000010 c7f800000000 d9e8 dd08 41 40480fae20 660f1f440000 06
+"""
+CODE = st.binary(max_size=200) | st.lists(st.sampled_from(SOME.split())).map("".join).map(bytes.fromhex)
 # Operands: memory by a register and a register, with each number of the third operand.
 OPERANDS = [mode | number << 3 | 1 for mode, number in product((0, 0xC0), range(8))]
 # Memory by a vector of indices, and the registers that AMX takes.
@@ -211,6 +220,20 @@ def test_any_bytes(code: bytes) -> None:
         end += len(instruction)
         x86_features(instruction)
     assert end == len(code)
+
+
+@given(CODE)
+def test_what_tells(code: bytes) -> None:
+    """All that may need something is among it, and as many instructions are counted as there are."""
+    every = list(x86_instructions(DECODER, code, 64))
+    count, telling = x86_telling(DECODER, code, 64)
+    assert count == sum(mnemonic != ODD for *_, mnemonic in every)
+    bare = [(place, instruction, mnemonic == ODD) for place, instruction, mnemonic in every]
+    assert set(telling) <= set(bare)
+    for place, instruction, mnemonic in every:
+        told = mnemonic in (ODD, "cpuid") or instruction[0] in LEAVING or x86_features(instruction)
+        assert not told or (place, instruction, mnemonic == ODD) in telling
+        assert mnemonic == ODD or x86_mnemonic(DECODER, instruction) == mnemonic
 
 
 # Capstone's groups of AArch64 instructions, and what /proc/cpuinfo calls them.

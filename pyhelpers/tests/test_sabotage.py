@@ -171,7 +171,7 @@ def once(
             for index, (key, one) in enumerate(zip(keys, wanted, strict=True))
         )
 
-    def digest_once(path: Path, algorithm: str) -> bytes:
+    def digest_once(path: str, algorithm: str) -> bytes:
         key = (os.path.realpath(path), algorithm)
         if not key[0].startswith(STORE):
             return digest(path, algorithm)

@@ -7,10 +7,14 @@ The layout of e_flags is that of LLVM's BinaryFormat/ELF.h (EF_CUDA_*), and agre
 import re
 import struct
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from pytorch_variants.binary.elf import EM_CUDA, HEADER, SECTION, SEGMENT, SHT_NOBITS
 from pytorch_variants.errors import UserError
+
+if TYPE_CHECKING:
+    import zstandard
 
 ELF_MAGIC = b"\x7fELF"
 PTX_MARK = b".target sm_"
@@ -183,13 +187,20 @@ def unpack_lz4(packed: memoryview, size: int) -> bytes:
     return data
 
 
+@cache
+def _zstd() -> "zstandard.ZstdDecompressor":
+    import zstandard
+
+    return zstandard.ZstdDecompressor()
+
+
 def unpack_zstd(packed: memoryview, size: int) -> bytes:
     """Unpack one Zstandard frame. Raises PayloadError where that does not give exactly `size` bytes."""
     import zstandard
 
     check_size("zstd", packed, size)
     try:
-        data = zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
+        data = _zstd().decompress(packed, max_output_size=size)
     except zstandard.ZstdError as error:
         raise PayloadError("damaged: it does not unpack") from error
     if len(data) != size:

@@ -7,13 +7,14 @@ section headers.
 
 import mmap
 import os
+import re
 import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from pytorch_variants.errors import UserError
@@ -208,7 +209,10 @@ class Elf:
         step = _ROWS * SYMBOL.size
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
-            for index in [n for n, name in enumerate(part.cast("I")[::6].tolist()) if name in starts]:
+            columns = part.cast("I")[::6].tolist()
+            if max(columns) >= len(names):
+                raise ElfError(f"a symbol's name is at {max(columns)}, past the end of {len(names)} bytes")
+            for index in [n for n, name in enumerate(columns) if name in starts] if starts else ():
                 name, info, _, section, address, size = SYMBOL.unpack_from(part, index * SYMBOL.size)
                 if not most:
                     return
@@ -241,9 +245,20 @@ class Elf:
 
 def forget(data: memoryview) -> None:
     """Give back the pages of a mapped file that were read: they count as this process's memory."""
-    # Windows has no such advice.
-    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    # Windows has no such advice. What no file stands behind, which is of a class of its own, would be lost.
+    if type(data.obj) is mmap.mmap and hasattr(mmap, "MADV_DONTNEED"):
         data.obj.madvise(mmap.MADV_DONTNEED)
+
+
+@cache
+def _pattern(wanted: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(wanted))
+
+
+def find(data: bytes, wanted: bytes, start: int = 0) -> int:
+    """As bytes.find, which takes twice as long for a few bytes."""
+    match = _pattern(wanted).search(data, start)
+    return match.start() if match else -1
 
 
 def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[int]:
@@ -251,10 +266,10 @@ def find_all(data: memoryview, wanted: bytes, start: int, end: int) -> Iterator[
     for first in range(start, end, WINDOW):
         size = min(WINDOW, end - first)
         window = bytes(data[first : first + size + len(wanted) - 1])
-        place = window.find(wanted)
+        place = find(window, wanted)
         while place >= 0:
             yield first + place
-            place = window.find(wanted, place + 1)
+            place = find(window, wanted, place + 1)
         if first % MOST_KEPT < WINDOW:
             forget(data)
 

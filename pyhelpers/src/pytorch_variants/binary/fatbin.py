@@ -43,6 +43,7 @@ from pytorch_variants.binary.elf import (
     Elf,
     ElfError,
     Section,
+    find,
     find_all,
 )
 from pytorch_variants.errors import UserError
@@ -328,7 +329,7 @@ class _Scanner:
         """Search a window: where the next one begins."""
         window = bytes(self.data[start : start + WINDOW + _OVERLAP])
         takers = {_MAGIC: self.container, ELF_MAGIC: self.cubin, PTX_MARK: self.ptx}
-        found = {mark: window.find(mark) for mark in takers}
+        found = {mark: find(window, mark) for mark in takers}
         while hits := [(place, mark) for mark, place in found.items() if 0 <= place < WINDOW]:
             place, mark = min(hits)
             resume = takers[mark](start + place) - start
@@ -336,7 +337,7 @@ class _Scanner:
                 return start + resume
             for other, old in found.items():
                 if 0 <= old < resume:
-                    found[other] = window.find(other, resume)
+                    found[other] = find(window, other, resume)
         return start + WINDOW
 
     def run(self) -> Scan:

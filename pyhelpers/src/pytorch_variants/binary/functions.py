@@ -259,6 +259,11 @@ class Functions:
         """The number of the function that has this address; -1 for what is before all of them."""
         return bisect_right(self.starts, address) - 1
 
+    def begins_at(self, address: int) -> bool:
+        """Whether a function begins there, which is no data."""
+        number = self.number_at(address)
+        return number >= 0 and self.starts[number] == address and not self.is_data(number)
+
     def is_exported(self, number: int) -> bool:
         """Whether other files can call it by its name."""
         table, _, _ = self._row(number)

@@ -4,10 +4,12 @@ Capstone finds where instructions begin. It knows neither AMX nor FP16 nor much 
 those follows from their prefix. What they need is looked up in opcodes.py.
 """
 
+import ctypes
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
+from itertools import compress
 from typing import Any, NamedTuple
 
 from pytorch_variants.binary import opcodes
@@ -189,8 +191,23 @@ def _one_byte_opcode(code: bytes) -> frozenset[str]:
 
 
 _LEGACY_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
-# What an instruction that needs anything begins with, but for REX.
-_TELLING = frozenset(b"\x0f\xc4\xc5\x62\x8f\xc6\xc7\xdb\xdd\xdf" + _LEGACY_PREFIXES)
+# What an instruction that needs anything begins with, but for REX; what may follow 0f then, and CPUID.
+_TELLING = frozenset(b"\xc4\xc5\x62\x8f\xc6\xc7\xdb\xdd\xdf" + _LEGACY_PREFIXES)
+_ESCAPE = 0x0F
+_MAPPED = frozenset(b"\x0f\x38\x3a\xa2" + bytes(opcode for map_, _, opcode in _LEGACY if map_ == 1))
+# call and jmp, whose operand is how far away from the next instruction they go; what a function ends with.
+CALLS = frozenset({0xE8, 0xE9, 0xEB})
+RETURNS = frozenset({0xC3, 0xE9, 0xEB})
+LEAVING = CALLS | RETURNS
+
+
+def _mask(wanted: Collection[int]) -> bytes:
+    """What translates these bytes to 1 and all others to 0."""
+    return bytes(byte in wanted for byte in range(256))
+
+
+_IS_TELLING, _IS_MAPPED, _IS_LEAVING = map(_mask, (_TELLING, _MAPPED, LEAVING))
+_IS_ESCAPE, _IS_REX, _IS_ODD = map(_mask, ({_ESCAPE}, range(0x40, 0x50), ODD[:1].encode()))
 
 
 def x86_features(code: bytes) -> frozenset[str]:
@@ -199,7 +216,8 @@ def x86_features(code: bytes) -> frozenset[str]:
     Several names mean that all of them are needed. SSE, SSE2 and MMX, which every CPU has, count too.
     """
     first = code[0]
-    if (code[1] if 0x40 <= first < 0x50 and len(code) > 1 else first) not in _TELLING:
+    begin = code[1] if first & 0xF0 == 0x40 and len(code) > 1 else first
+    if begin not in _TELLING and begin != _ESCAPE and begin & 0xF0 != 0x40:
         return _NOTHING
     if first == 0xC5 and len(code) > 2:
         # vzeroupper has no operand.
@@ -219,7 +237,7 @@ def x86_features(code: bytes) -> frozenset[str]:
         # Of f2 and f3 the last one counts.
         prefix = 2 if before.rfind(b"\xf3") > before.rfind(b"\xf2") else 3
     wide = 0
-    if start < len(code) and code[start] & 0xF0 == 0x40:
+    while start < len(code) and code[start] & 0xF0 == 0x40:
         wide = code[start] >> 3 & 1
         start += 1
     opcode = code[start : start + 4]
@@ -292,23 +310,115 @@ def x86_decoder() -> Any:
     return decoder
 
 
+@cache
+def _form() -> tuple[struct.Struct, dict[str, int]]:
+    """How Capstone lays out an instruction: its address, length and bytes; where each field begins."""
+    import capstone
+
+    row = capstone._cs_insn
+    at = {name: getattr(row, name).offset for name in ("address", "size", "bytes", "mnemonic")}
+    fields = f"={at['address']}xQ{at['size'] - at['address'] - 8}xH{at['bytes'] - at['size'] - 2}x15s"
+    return struct.Struct(f"{fields}{ctypes.sizeof(row) - struct.calcsize(fields)}x"), at
+
+
+class _Rows:
+    """Instructions as Capstone leaves them in memory.
+
+    Its own disasm_lite() makes Python objects of each, which takes longer than all that is done with the few
+    that matter.
+    """
+
+    def __init__(self, decoder: Any, code: bytes, address: int) -> None:
+        import capstone
+
+        self._form, self._at = _form()
+        found = ctypes.POINTER(capstone._cs_insn)()
+        wanted = (decoder.csh, code, len(code), address, 0, ctypes.byref(found))
+        self.count: int = capstone._cs.cs_disasm(*wanted)
+        self._rows = ctypes.string_at(found, self.count * self._form.size) if self.count else b""
+        capstone._cs.cs_free(found, self.count)
+
+    def column(self, field: str, number: int = 0) -> bytes:
+        """One byte of a field, of each."""
+        return self._rows[self._at[field] + number :: self._form.size]
+
+    def at(self, index: int) -> tuple[int, bytes]:
+        """Address and bytes of one."""
+        address, size, code = self._form.unpack_from(self._rows, index * self._form.size)
+        return address, code[:size]
+
+    def mnemonic(self, index: int) -> str:
+        """The mnemonic of one."""
+        start = index * self._form.size + self._at["mnemonic"]
+        return self._rows[start : self._rows.index(0, start)].decode()
+
+
+def _stretches(
+    decoder: Any, code: bytes, address: int
+) -> Iterator[tuple[_Rows, int, tuple[int, bytes] | None]]:
+    """Rows and how many of them count; then an instruction that Capstone does not know."""
+    offset = 0
+    while offset < len(code):
+        rows = _Rows(decoder, code[offset:], address + offset)
+        for index in compress(range(rows.count), rows.column("mnemonic").translate(_IS_ODD)):
+            place, _ = rows.at(index)
+            begin = place - address
+            if length := _length(code[begin : begin + 16]):
+                # Capstone went on within it: https://github.com/capstone-engine/capstone/issues/2037
+                offset = begin + length
+                yield rows, index, (place, code[begin:offset])
+                break
+        else:
+            yield rows, rows.count, None
+            return
+
+
 def x86_instructions(decoder: Any, code: bytes, address: int) -> Iterator[tuple[int, bytes, str]]:
     """Address, bytes and mnemonic of each instruction; a byte that begins none has the mnemonic ODD.
 
     `decoder` is one of x86_decoder(). The mnemonic of what it does not know is "".
     """
-    offset = 0
-    while offset < len(code):
-        for start, size, mnemonic, _ in decoder.disasm_lite(code[offset:], address + offset):
-            begin = start - address
-            if mnemonic == ODD and (length := _length(code[begin : begin + 16])):
-                offset = begin + length
-                yield start, code[begin:offset], ""
-                # Capstone went on within it: https://github.com/capstone-engine/capstone/issues/2037
-                break
-            yield start, code[begin : begin + size], mnemonic
-        else:
-            return
+    for rows, end, unknown in _stretches(decoder, code, address):
+        for index in range(end):
+            yield *rows.at(index), rows.mnemonic(index)
+        if unknown:
+            yield *unknown, ""
+
+
+def _wanted(column: bytes, mask: bytes) -> int:
+    return int.from_bytes(column.translate(mask), "little")
+
+
+def _tells(first: bytes, second: bytes) -> int:
+    """A number of which a byte is 1 for each row that x86_features() finds anything in, without REX."""
+    return _wanted(first, _IS_TELLING) | _wanted(first, _IS_ESCAPE) & _wanted(second, _IS_MAPPED)
+
+
+def x86_telling(decoder: Any, code: bytes, address: int) -> tuple[int, list[tuple[int, bytes, bool]]]:
+    """How many instructions there are, and address and bytes of some; True where a byte begins none.
+
+    They are all that x86_features() finds anything in, CPUID, and those that LEAVING begins. See
+    x86_instructions().
+    """
+    count, found = 0, list[tuple[int, bytes, bool]]()
+    for rows, end, unknown in _stretches(decoder, code, address):
+        one, two, three = (rows.column("bytes", number) for number in range(3))
+        odd = rows.column("mnemonic").translate(_IS_ODD)
+        # Of several REX the last one counts.
+        wanted = _tells(one, two) | _wanted(one, _IS_REX) & (_tells(two, three) | _wanted(two, _IS_REX))
+        wanted |= _wanted(one, _IS_LEAVING) | int.from_bytes(odd, "little")
+        for index in compress(range(end), wanted.to_bytes(rows.count, "little")):
+            found.append((*rows.at(index), bool(odd[index])))
+        count += end - odd.count(1, 0, end)
+        if unknown:
+            found.append((*unknown, False))
+            count += 1
+    return count, found
+
+
+def x86_mnemonic(decoder: Any, code: bytes) -> str:
+    """The mnemonic of one instruction, "" if it is not known."""
+    return next((name for *_, name in x86_instructions(decoder, code, 0)), "")
 
 
 def _class(values: Iterable[int]) -> bytes:

@@ -29,7 +29,9 @@ from typing import TYPE_CHECKING, Any
 from pytorch_variants.binary.elf import Elf
 from pytorch_variants.binary.functions import Functions
 from pytorch_variants.binary.instructions import (
-    ODD,
+    CALLS,
+    LEAVING,
+    RETURNS,
     UNKNOWN,
     allowed,
     arm_features,
@@ -38,7 +40,9 @@ from pytorch_variants.binary.instructions import (
     x86_decoder,
     x86_features,
     x86_instructions,
+    x86_mnemonic,
     x86_patterns,
+    x86_telling,
 )
 from pytorch_variants.findings import Finding, Origin, note, ok, wrong
 from pytorch_variants.hardware.table import Cpu
@@ -99,11 +103,8 @@ _FAMILIES = {
     "atomics": frozenset({"atomics"}),
 }
 # tzcnt is bsf where it is not known, and compilers write it for that.
-_AS_BSF = "tzcnt"
+_AS_BSF, _BMI1 = "tzcnt", frozenset({"bmi1"})
 _VECTOR = frozenset({0xC4, 0xC5, 0x62})
-# call and jmp, whose operand is how far away from the next instruction they go.
-_CALLS = frozenset({0xE8, 0xE9, 0xEB})
-_RETURNS = frozenset({0xC3, 0xE9, 0xEB})
 # What instructions begin with that are searched for; of a library that asks, those with the first two, for
 # time's sake. With c5 begin none that need more than AVX2 but those on masks, and EVEX is beside these.
 _HEADS = (b"\x62", b"\xc4", b"\x8f", b"\x0f")
@@ -157,15 +158,15 @@ class CpuFacts:
 
 @dataclass
 class _Code:
-    """What one function was found to have."""
+    """What one function was found to have: `features` with the first instruction that needs each."""
 
     instructions: int = 0
-    bytes: int = 0
+    size: int = 0
     odd: int = 0
     vector: bool = False
     newer: bool = False
     asks: bool = False
-    features: dict[str, str] = field(default_factory=dict)
+    features: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     calls: set[int] = field(default_factory=set)
 
 
@@ -179,6 +180,10 @@ def _is_older_vector(code: bytes) -> bool:
     return opcode in range(0x10, 0x18) or opcode in range(0x28, 0x30) or opcode in range(0x51, 0x60)
 
 
+def _is_cpuid(decoder: Any, instruction: bytes) -> bool:
+    return instruction.endswith(b"\x0f\xa2") and x86_mnemonic(decoder, instruction) == "cpuid"
+
+
 def _decode_x86(
     decoder: Any, code: bytes, address: int, since: int = 0, cut: bool = True, returns: bool = False
 ) -> _Code:
@@ -186,39 +191,42 @@ def _decode_x86(
 
     `cut`: the code may end within an instruction. `returns`: no further than to where it returns.
     """
-    found = _Code(bytes=len(code))
+    found = _Code(size=len(code))
     # What was cut off within an instruction is none, nor what fills the room up to the next section.
     whole = address + (len(code) - 15 if cut else len(code.rstrip(b"\0")))
-    for place, instruction, mnemonic in x86_instructions(decoder, code, address):
+    found.instructions, telling = x86_telling(decoder, code, address)
+    for place, instruction, odd in telling:
         if place + len(instruction) <= since:
             continue
-        if mnemonic == ODD:
+        if odd:
             found.odd += place < whole
             continue
-        found.instructions += 1
-        if instruction[0] in _CALLS:
-            found.calls.add(place + len(instruction) + int.from_bytes(instruction[1:], "little", signed=True))
+        if instruction[0] in LEAVING:
+            if instruction[0] in CALLS:
+                distance = int.from_bytes(instruction[1:], "little", signed=True)
+                found.calls.add(place + len(instruction) + distance)
+            if returns and instruction[0] in RETURNS:
+                break
+            continue
         features = x86_features(instruction)
-        if not features or mnemonic == _AS_BSF:
-            found.asks = found.asks or mnemonic == "cpuid"
+        if not features:
+            found.asks = found.asks or _is_cpuid(decoder, instruction)
         elif features is UNKNOWN:
             found.odd += 1
-        else:
+        elif features != _BMI1 or x86_mnemonic(decoder, instruction) != _AS_BSF:
             if instruction[0] in _VECTOR:
                 found.vector = found.newer = True
             elif _is_older_vector(instruction):
                 found.vector = True
             for feature in features:
-                found.features.setdefault(feature, f"{mnemonic or 'instruction'} at {place:#x}")
-        if returns and instruction[0] in _RETURNS:
-            break
+                found.features.setdefault(feature, (place, instruction))
     return found
 
 
 def _decode_arm(code: bytes, address: int) -> _Code:
-    found = _Code(instructions=len(code) // 4, bytes=len(code))
+    found = _Code(instructions=len(code) // 4, size=len(code))
     for offset, feature in arm_features(code):
-        found.features.setdefault(feature, f"instruction at {address + offset:#x}")
+        found.features.setdefault(feature, (address + offset, b""))
     if found.features.keys() & {"sve", "asimdhp", "asimddp"}:
         found.vector = True
     return found
@@ -346,14 +354,18 @@ class _Reader:
                 self._add(number, beside, f"what {name} calls", leaked)
 
     def _add(self, number: int, code: _Code, name: str, leaked: bool) -> None:
-        for feature, place in code.features.items():
+        for feature, (place, instruction) in code.features.items():
             self.needs.setdefault(feature, set()).add(number)
             if not leaked:
                 self.firm.add(feature)
-            self.examples.setdefault(feature, f"{place} in {name}"[:_MOST_EXAMPLE])
+            if feature not in self.examples:
+                what = (self.decoder and x86_mnemonic(self.decoder, instruction)) or "instruction"
+                self.examples[feature] = f"{what} at {place:#x} in {name}"[:_MOST_EXAMPLE]
 
     def _is_beside(self, address: int) -> bool:
         """Whether an address is executable, and in no function."""
+        if self.functions.begins_at(address):
+            return False
         if not any(0 <= address - s.address < s.file_size for s in self.functions.executable):
             return False
         number = self.functions.number_at(address)
@@ -412,11 +424,11 @@ def read_cpu(elf: Elf, name: str) -> CpuFacts:
             elf.forget()
         code = reader.decode(number)
         unasked = reader.runs_unasked(number)
-        totals.update(sampled=1, instructions=code.instructions, bytes=code.bytes, odd=code.odd)
+        totals.update(sampled=1, instructions=code.instructions, bytes=code.size, odd=code.odd)
         if unasked:
             totals.update(judged=1, vector=code.vector, older=code.vector and not code.newer)
             reader.count(number, code)
-            if code.bytes < MOST_OF_A_FUNCTION:
+            if code.size < MOST_OF_A_FUNCTION:
                 reader.known.add(number)
             users.update({family for family, of in _FAMILIES.items() if of & code.features.keys()})
         else:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -37,6 +38,7 @@ from pytorch_variants.verify.inside import {0}
 _DONE = b'{"done": true}\n'
 _MOST_ANSWERS, _MOST_ERRORS = 1 << 26, 1 << 16
 _GRACE = 5.0
+_MANY = 1000  # files that are handed to another process together
 # The caller's libraries and packages would be found before the environment's own.
 _NOT_INHERITED = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME"})
 
@@ -149,13 +151,13 @@ def find_environment(root: Path) -> Environment:
 class Tree:
     """What lies below a directory: ELF files by their content, and what could not be looked at.
 
-    `python` are the files that are Python by their names, which is what Python goes by; `bare` are those
-    that are GPU code by themselves.
+    `python` are the files that are Python by their names, which is what Python goes by: paths as text, since
+    there are ten thousand. `bare` are those that are GPU code by themselves.
     """
 
     elf: tuple[Path, ...]
     problems: tuple[tuple[Path, str], ...]
-    python: tuple[Path, ...] = ()
+    python: tuple[str, ...] = ()
     bare: tuple[Path, ...] = ()
 
 
@@ -239,16 +241,17 @@ def all_files(directory: Path) -> tuple[tuple[Path, ...], tuple[tuple[Path, str]
     return tuple(Path(entry.path) for entry in files), _paths(problems)
 
 
-def read_tree(directory: Path) -> Tree:
-    """Find the ELF files below a directory; see all_files()."""
+def read_tree(directory: Path, pool: Executor | None = None) -> Tree:
+    """Find the ELF files below a directory; see all_files(). With a pool, it is that which opens them."""
     files, problems = _walk(directory)
-    kinds = [(entry, _kind(entry.path, entry.name)) for entry in files]
-    problems += [(entry.path, kind) for entry, kind in kinds if isinstance(kind, str)]
+    paths, names = [entry.path for entry in files], [entry.name for entry in files]
+    found = pool.map(_kind, paths, names, chunksize=_MANY) if pool else map(_kind, paths, names)
+    kinds = list(zip(paths, found, strict=True))
+    problems += [(path, kind) for path, kind in kinds if isinstance(kind, str)]
     elf, bare = (
-        tuple(Path(entry.path) for entry, kind in kinds if kind is wanted)
-        for wanted in (_Kind.ELF, _Kind.BARE)
+        tuple(Path(path) for path, kind in kinds if kind is wanted) for wanted in (_Kind.ELF, _Kind.BARE)
     )
-    python = tuple(Path(entry.path) for entry in files if entry.name.endswith(".py"))
+    python = tuple(path for path in paths if path.endswith(".py"))
     return Tree(elf, _paths(sorted(problems)), python, bare)
 
 

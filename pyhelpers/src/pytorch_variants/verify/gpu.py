@@ -428,7 +428,10 @@ def _elsewhere(name: str, wanted: _Wanted, gpu: GpuFacts, *, own: bool) -> Itera
 
 def _rows(library: "LibraryFacts", variant: Variant, origin: Origin, cut: Cut | None) -> Iterator[Finding]:
     wanted, gpu, companion = _Wanted.of(variant), library.gpu, library.role != "torch"
-    name = f"{library.package}/{library.path.name}" if companion else library.path.name
+    name = library.path.name
+    # What is in no package would be called plugin.so/plugin.so.
+    if companion and name not in (library.package, library.name):
+        name = f"{library.package}/{name}"
     needed = library.role == "needed"
     yield from _wholeness(name, gpu)
     containers = [c for c in gpu.loadable if not c.loose]

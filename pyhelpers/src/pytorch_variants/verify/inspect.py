@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, Self
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from pytorch_variants.binary.cubin import ELF_MAGIC, cubin_target, is_cubin
@@ -41,7 +41,8 @@ _HEAD = 64
 _PACKED_HEAD = 1024  # what surely has as much once it is unpacked: deflate begins with its codes
 # What is larger is not inflated into memory.
 _MOST_INFLATED = 4 << 30
-_BLOCK = 1 << 20
+# What is inflated at a time, and of how much: it should stay near the processor.
+MOST_AT_A_TIME, _BLOCK = 1 << 18, 1 << 16
 
 Verdict = Literal["runs", "compiles", "part", "fails", "none"]
 
@@ -153,11 +154,23 @@ class _Facts:
     problem: str = ""
 
 
-def _inflate(item: _Item, file: int) -> mmap.mmap:
-    """An entry of an archive, in memory that no file stands behind."""
+class _Memory(mmap.mmap):
+    """Memory that no file stands behind, in large pages: to fill it takes a third of the time."""
+
+    def __new__(cls, size: int) -> Self:
+        memory = super().__new__(cls, -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # Linux alone has it, and may be built without.
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):
+                memory.madvise(mmap.MADV_HUGEPAGE)
+        return memory
+
+
+def _inflate(item: _Item, file: int) -> _Memory:
+    """An entry of an archive, in memory."""
     if item.size > _MOST_INFLATED:
         raise UserError(f"{item.size} bytes once unpacked; {_MOST_INFLATED} is the most that is read")
-    memory = mmap.mmap(-1, item.size)
+    memory = _Memory(item.size)
     place, end = item.start, item.start + item.packed
     inflater = zlib.decompressobj(-zlib.MAX_WBITS) if item.deflated else None
     crc = 0
@@ -166,17 +179,19 @@ def _inflate(item: _Item, file: int) -> mmap.mmap:
         if not data:
             raise UserError("the archive ends too early")
         place += len(data)
-        while data:
+        full = True
+        while full:
             # One byte more than there should be shows that there is more.
             room = item.size - memory.tell() + 1
-            out = inflater.decompress(data, min(room, 4 * _BLOCK)) if inflater else data
+            most = min(room, MOST_AT_A_TIME)
+            out = inflater.decompress(data, most) if inflater else data
             data = inflater.unconsumed_tail if inflater else b""
             if len(out) >= room:
                 raise UserError(f"it has more than the {item.size} bytes that the archive says")
             crc = zlib.crc32(out, crc)
             memory.write(out)
-            if inflater and inflater.eof:
-                break
+            # What has not found room may come of bytes that are consumed.
+            full = inflater is not None and not inflater.eof and (bool(data) or len(out) == most)
     if memory.tell() != item.size or crc != item.crc:
         raise UserError("it is damaged: its checksum is not the archive's")
     return memory
@@ -186,6 +201,7 @@ def _inflate(item: _Item, file: int) -> mmap.mmap:
 def _contents(item: _Item) -> Iterator[memoryview]:
     file = open_regular(item.source)
     try:
+        mapped: mmap.mmap
         if item.deflated is not None:
             mapped = _inflate(item, file)
         else:

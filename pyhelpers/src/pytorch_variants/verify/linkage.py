@@ -34,6 +34,7 @@ _LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")
 _TORCH = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so$")
 # What dlopen is given stands as a text of its own among a library's constants.
 _TEXT = re.compile(rb"(?:^|\0)(lib[A-Za-z0-9_.+-]{1,80}\.so(?:\.[0-9]{1,9}){0,4})\0")
+_SO = re.compile(rb"\.so(?=[.\0])")
 _CONSTANTS = (".rodata", ".data", ".lrodata", ".ldata")
 _BLOCK, _LONGEST = 1 << 20, 128
 # PyTorch, cuDNN and NVRTC do not work without their parts. What others open by name they can do without:
@@ -44,6 +45,7 @@ _PARTS = re.compile(r"lib(torch|c10|caffe2|cudnn|nvrtc)([._-]|$)")
 _LAZY_NVRTC = "libcaffe2_nvrtc.so"
 _LAZY_USER, _LAZY_FUNCTION = "libtorch_cuda.so", "load_nvrtc"
 _SMALL = 1 << 20
+_FEW = 16
 _PT_INTERP, _ET_REL, _DT_STRSZ = 3, 1, 10
 _MOST_STRINGS = 1 << 26
 _GLIBC = re.compile(rb"\0GLIBC_([0-9]+\.[0-9]+(?:\.[0-9]+)?)(?=\0)")
@@ -74,18 +76,17 @@ def _texts(elf: Elf, start: int, end: int) -> Iterator[str]:
     while start < end:
         block = bytes(elf.data[max(0, start - _LONGEST) : min(start + _BLOCK, end)])
         start += _BLOCK
-        place = block.find(b".so")
-        while place >= 0:
+        for end_of_name in _SO.finditer(block):
             # One search for the few that could be the end of a name, and not one from every letter.
+            place = end_of_name.start()
             first = block.rfind(b"\0", max(0, place - _LONGEST), place)
             if match := _TEXT.match(block, max(0, first)):
                 yield match[1].decode()
-            place = block.find(b".so", place + 1)
         elf.forget()
 
 
 def _opens(elf: Elf) -> Iterator[str]:
-    symbols = elf.symbols(SHT_DYNSYM)
+    symbols = elf.symbols_with(SHT_DYNSYM, (b"dlopen\0", b"dlmopen\0"), 0, _FEW)
     if not any(symbol.name in ("dlopen", "dlmopen") for symbol in symbols if not symbol.section):
         return
     parts = [
@@ -109,6 +110,7 @@ def read_link(elf: Elf) -> LinkFacts:
         program=any(segment.type == _PT_INTERP for segment in elf.segments),
         object=int.from_bytes(elf.data[16:18], "little") == _ET_REL,
         lazy=len(elf.data) < _SMALL
+        and _LAZY_FUNCTION.encode() in bytes(elf.data)
         and any(s.section and s.name.endswith(_LAZY_FUNCTION) for s in elf.symbols(SHT_DYNSYM)),
         glibc=_glibc(elf),
     )

@@ -304,7 +304,7 @@ def _read_files(environment: Environment) -> _Files:
         pool.submit(os.getpid).result()
         distributions = read_distributions(environment.packages)
         owners = _Owners(environment, distributions, distributions.built_on("torch", _markers(environment)))
-        tree = read_tree(environment.packages)
+        tree = read_tree(environment.packages, pool)
         elsewhere = _elsewhere(owners)
         full = {"torch", *owners.built}
         own = {found.name: found for found in distributions.all if found.name in full}

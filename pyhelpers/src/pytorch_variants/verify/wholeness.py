@@ -43,17 +43,17 @@ class _Tally:
     code: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
-    to_hash: list[tuple[Path, Row]] = field(default_factory=list)
+    to_hash: list[tuple[str, Row]] = field(default_factory=list)
     sized: int = 0
     left: int = 0
 
 
-def _digest(path: Path, algorithm: str) -> bytes:
-    with path.open("rb") as file:
+def _digest(path: str, algorithm: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, algorithm).digest()
 
 
-def _differs(job: tuple[Path, Row]) -> str:
+def _differs(job: tuple[str, Row]) -> str:
     path, row = job
     algorithm, _, text = row.digest.partition("=")
     if algorithm not in hashlib.algorithms_guaranteed:
@@ -69,25 +69,26 @@ def _differs(job: tuple[Path, Row]) -> str:
     return ""
 
 
-def _is_library(row: Row, elf: Collection[Path], path: Path) -> bool:
+def _is_library(row: Row, elf: Collection[str], path: str) -> bool:
     return path in elf or row.path.endswith(".so") or ".so." in row.path
 
 
-def _look(site: Path, distribution: Distribution, elf: Collection[Path], hash_all: bool) -> _Tally:
+def _look(site: Path, distribution: Distribution, elf: Collection[str], hash_all: bool) -> _Tally:
     tally = _Tally()
+    # Text, as ten thousand paths would take longer than what is done with them.
+    root = str(site)
     for row in distribution.rows or ():
         parts = row.path.split("/")
         # Scripts lie where pip found a place for them; byte code is made anew, and nobody has its hash. What
         # the installer itself writes has none either.
         if row.path.startswith("/") or ".." in parts or row.path.endswith((".pyc", ".dist-info/RECORD")):
             continue
-        path = site / row.path
+        path = "/".join((root, *(part for part in parts if part not in ("", "."))))
         library = _is_library(row, elf, path)
         code = library or row.path.endswith(_PYTHON)
         # torch compiles extensions, starts programs, reads tables: whatever is gone, something fails.
         kind = tally.code if code or distribution.name == "torch" else tally.rest
         try:
-            # A stat for each of ten thousand files; os.stat is half of the time of Path.stat.
             status = os.stat(path)  # noqa: PTH116
         except OSError as error:
             kind.append(f"{row.path}: {error.strerror}")
@@ -109,11 +110,9 @@ def _look(site: Path, distribution: Distribution, elf: Collection[Path], hash_al
 
 def _unlisted(site: Path, distribution: Distribution, known: Collection[str], tree: Tree) -> list[str]:
     """Code below the distribution's own packages that no RECORD has."""
-    files = {
-        path.relative_to(site).as_posix(): path
-        for path in (*tree.elf, *tree.python)
-        if path.is_relative_to(site)
-    }
+    root = f"{site}/"
+    paths = (path for path in (*map(str, tree.elf), *tree.python) if path.startswith(root))
+    files = {path.removeprefix(root): path for path in paths}
     names = distribution.top_level
     mine = {name for name in files if name.split("/")[0] in names}
     # A listed file may have a second name.
@@ -122,9 +121,9 @@ def _unlisted(site: Path, distribution: Distribution, known: Collection[str], tr
     return sorted(name for name in unlisted if _inode(files[name]) not in listed)
 
 
-def _inode(path: Path) -> tuple[int, int]:
+def _inode(path: str) -> tuple[int, int]:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return (0, 0)
     return (status.st_dev, status.st_ino)
@@ -143,7 +142,7 @@ def read_wholeness(
 
     With `hash_all` the content of all code is compared, else only sizes are. `pool` has threads.
     """
-    elf = frozenset(tree.elf)
+    elf = frozenset(map(str, tree.elf))
     tally = _look(site, distribution, elf, hash_all)
     largest = sorted(tally.to_hash, key=lambda job: -int(job[1].size or 0) if job[1].size.isdecimal() else 0)
     for (path, row), problem in zip(largest, pool.map(_differs, largest, chunksize=64), strict=True):
