@@ -157,6 +157,7 @@ stdenv.mkDerivation (final: {
     notBuilt = leftOut;
     pythonModule = python;
     sample = import ./sample.nix final.finalPackage;
+    skeleton = import ./skeleton.nix { inherit stdenv; } final.finalPackage;
   };
   meta.description = "PyTorch, compiled";
 })

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,65 @@ def test_the_first_minutes_of_a_build_are_what_the_name_says(nix_source: Nix) ->
     ]
     assert wrong_rows(list(check_gpu(libraries, parse_name("pytorch-sm80-avx512"), Origin.SOURCE)))
     assert wrong_rows(list(check_cpu(libraries, parse_name("pytorch-sm90-avx2"), Origin.SOURCE)))
+
+
+@pytest.mark.compile
+def test_all_is_linked_and_installed_and_found(nix_source: Nix) -> None:
+    """With empty objects: what the last minutes of a build are made of."""
+    built = nix_source.build(f".#{FLAGSHIP}.skeleton")
+    [packages] = built.glob("lib/python3*/site-packages")
+    for part in (
+        "torch/__init__.py",
+        "torch/version.py",
+        "torch/include/ATen/ATen.h",
+        "functorch",
+        "torchgen",
+    ):
+        assert (packages / part).exists()
+    linked = [
+        *packages.glob("torch/lib/*.so"),
+        *packages.glob("*/_C.*.so"),
+        packages / "torch/bin/torch_shm_manager",
+    ]
+    assert {"libtorch_cpu.so", "libtorch_cuda.so", "libtorch_cuda_linalg.so", "libtorch_python.so"} <= {
+        path.name for path in linked
+    }
+    missing = set[str]()
+    for path in linked:
+        said = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=True).stdout
+        missing |= {line.split()[0] for line in said.splitlines() if "not found" in line}
+    # The driver is the running machine's.
+    assert missing <= {"libcuda.so.1"}
+
+
+@pytest.mark.compile
+def test_a_build_that_was_killed_goes_on_from_the_compiler_cache(nix_source: Nix, tmp_path: Path) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "results"
+    cache.mkdir()
+    (cache / "ccache.conf").write_text(f"stats_log = {log}\n")
+    expression = f"""
+      let
+        overlays = [ (import {ROOT}/pkgs/overlay.nix) ];
+        pkgs = import {SOURCE} {{ system = "x86_64-linux"; inherit overlays; }};
+        inherit (import {ROOT}/lib {{ inherit (pkgs) lib; }}) mkPytorchVariant;
+      in
+      (mkPytorchVariant {{ inherit pkgs; cpu = "avx2"; compilerCache = "{cache}"; }}).sample
+    """
+    command = ["nix", "build", "--impure", "--no-link", "--print-out-paths", "--expr", expression]
+
+    def results() -> list[str]:
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line for line in lines if line.endswith(("cache_miss", "cache_hit"))]
+
+    with subprocess.Popen(
+        command, env=nix_source.environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    ) as building:
+        while building.poll() is None and len(results()) < 10:
+            time.sleep(0.1)
+        assert building.returncode is None
+        os.killpg(building.pid, signal.SIGKILL)
+    # Those that ran may still write what they had.
+    kept = len(results())
+    subprocess.run(command, env=nix_source.environment(), check=True)
+    again = results()[kept:]
+    assert sum(line.endswith("cache_hit") for line in again) >= 10
