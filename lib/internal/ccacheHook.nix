@@ -9,17 +9,26 @@
   # Type
 
   ```
-  ccacheHook :: Pkgs -> String -> String
+  ccacheHook :: { pkgs :: Pkgs, directory :: String, hidden :: [ String ] ? [ ] } -> String
   ```
+
+  # Inputs
+
+  `hidden`
+  : options for the C and C++ compilers that ccache does not see, and takes for the same in all variants
 
   # Example
 
   ```nix
-  ccacheHook pkgs "/var/cache/ccache"
+  ccacheHook { inherit pkgs; directory = "/var/cache/ccache"; }
   => "export CCACHE_DIR=/var/cache/ccache\n…"
   ```
 */
-pkgs: directory:
+{
+  pkgs,
+  directory,
+  hidden ? [ ],
+}:
 let
   ccache = "${
     pkgs.ccache
@@ -35,10 +44,14 @@ in
   export CCACHE_UMASK=007
   # Every file of the store has the same time, which is what ccache tells compilers by. These are wrappers,
   # too, and take flags from the environment; a random seed and where headers are is no matter.
-  export CCACHE_COMPILERCHECK="string:$(command -v c++) $(command -v nvcc) ''${NIX_HARDENING_ENABLE:-} ''${NVCC_PREPEND_FLAGS:-} ''${NVCC_APPEND_FLAGS:-} $(
+  export CCACHE_COMPILERCHECK="string:${toString hidden} $(command -v c++) $(command -v nvcc) ''${NIX_HARDENING_ENABLE:-} ''${NVCC_PREPEND_FLAGS:-} ''${NVCC_APPEND_FLAGS:-} $(
     printf %s "''${NIX_CFLAGS_COMPILE:-}" | sed -E 's/-(frandom-seed=|isystem +)[^ ]*//g'
   )"
-  export CMAKE_C_COMPILER_LAUNCHER=${ccache} CMAKE_CXX_COMPILER_LAUNCHER=${ccache}
+  compiler_options=$(mktemp)
+  printf '#!/bin/sh\ncompiler=$1\nshift\nexec "$compiler" ${toString hidden} "$@"\n' >"$compiler_options"
+  chmod +x "$compiler_options"
+  export CMAKE_C_COMPILER_LAUNCHER="${ccache};prefix_command=$compiler_options"
+  export CMAKE_CXX_COMPILER_LAUNCHER="$CMAKE_C_COMPILER_LAUNCHER"
   # By the preprocessor's output alone ccache would take "-Xcompiler -mavx2" and "-Xcompiler -mavx512f" for
   # the same; depend mode compares every argument.
   export CMAKE_CUDA_COMPILER_LAUNCHER="${ccache};depend_mode=true"

@@ -15,7 +15,9 @@ for argument; do
   [ "$argument" != -c ] || compiles=yes
   last=$argument
 done
-[ -n "$compiles" ] && [ -n "$object" ] || exec "$@"
+if [ -z "$compiles" ] || [ -z "$object" ]; then
+  exec "$@"
+fi
 
 case $object in
   # The one program of it all.

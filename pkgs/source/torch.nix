@@ -106,8 +106,6 @@ stdenv.mkDerivation (final: {
     # Debian's patches take /usr/include for granted.
     export CPATH=${lib.concatMapStringsSep ":" (library: "${library}/include") (lib.attrValues torchLibraries)}
     export LIBRARY_PATH=${lib.concatMapStringsSep ":" (library: "${library}/lib") (lib.attrValues torchLibraries)}
-    # Found by their objects: that all of them got the variant's flags can be read from what is built.
-    export CFLAGS=-frecord-gcc-switches CXXFLAGS=-frecord-gcc-switches
     ${lib.concatMapStringsSep "\n" (name: "export USE_${name}=0") leftOut}
     cp -r ${torchSource} source
     chmod -R u+w source

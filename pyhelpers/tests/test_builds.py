@@ -144,12 +144,16 @@ def cache_compiler(embedded: Nix, tmp_path: Path) -> str:
     """The recipe's code, for a ccache of this Python environment and an empty cache."""
     (tmp_path / "cache").mkdir()
     prefix = tool("ccache").parents[1]
-    code = embedded.lib(f'lib.internal.ccacheHook {{ ccache = "{prefix}"; }} "{tmp_path}/cache"')
+    code = embedded.lib(
+        "lib.internal.ccacheHook {"
+        f'pkgs.ccache = "{prefix}"; directory = "{tmp_path}/cache"; hidden = [ "-frecord-gcc-switches" ]; }}'
+    )
     return str(code)
 
 
 def compile_project(project: Path, capability: str, flags: str, cache: str = "") -> dict[str, bytes]:
     """The objects of the project, built as a variant's build would, after some shell code for a cache."""
+    project.mkdir(exist_ok=True)
     for name, text in PROJECT.items():
         (project / name).write_text(text)
     # In one build directory, as all variants have in Nix' sandbox. CMake looks at the compilers once for all
@@ -190,11 +194,23 @@ def test_variants_share_what_is_the_same(cache_compiler: str, tmp_path: Path) ->
         assert hits(tmp_path) == shared, (capability, flags)
 
 
+def test_builds_in_two_directories_share(cache_compiler: str, tmp_path: Path) -> None:
+    """As without Nix' sandbox, where a build that was killed leaves its directory behind."""
+    for name, shared in (("one", set[str]()), ("other", {"host.cpp", "device.cu"})):
+        place = tmp_path / name
+        compile_project(place, "90", AVX512, f'{cache_compiler}\nexport CCACHE_BASEDIR="{place}"')
+        assert hits(place) == shared
+    record = b"".join(
+        place.joinpath("build/CMakeFiles/sample.dir/host.cpp.o").read_bytes().split(b"GNU C++")[1:]
+    )
+    assert b"-mavx512f" in record
+
+
 def test_a_hit_is_what_the_compiler_gives(cache_compiler: str, tmp_path: Path) -> None:
     compile_project(tmp_path, "90", AVX512, cache_compiler)
     cached = compile_project(tmp_path, "90", AVX512, cache_compiler)
     assert hits(tmp_path) == {"host.cpp", "device.cu"}
-    compiled = compile_project(tmp_path, "90", AVX512)
+    compiled = compile_project(tmp_path, "90", f"-frecord-gcc-switches {AVX512}")
     assert cached["host.cpp.o"] == compiled["host.cpp.o"]
     # nvcc names some symbols by its own process.
     assert len(cached["device.cu.o"]) == len(compiled["device.cu.o"])
@@ -214,7 +230,7 @@ def test_flags_for_the_host_compiler_are_told_apart(cache_compiler: str, tmp_pat
 
 
 def test_a_cache_that_is_not_there(embedded: Nix, tmp_path: Path) -> None:
-    script = embedded.lib('lib.internal.ccacheHook { ccache = "/nowhere"; } "/not/there"')
+    script = embedded.lib('lib.internal.ccacheHook { pkgs.ccache = "/nowhere"; directory = "/not/there"; }')
     error = shell(script, tmp_path)
     assert "compilerCache: /not/there is not a directory" in error
     assert "extra-sandbox-paths" in error

@@ -40,7 +40,10 @@
 let
   # With the flags goes a record of them: GCC writes into each object file with what options it was compiled, and
   # verification reads there that all of a library's had these.
-  flags = toString ([ "-frecord-gcc-switches" ] ++ cpuFlags);
+  record = lib.optional (cpuFlags != [ ]) "-frecord-gcc-switches";
+  # ccache would take the record for one of the whole command, with the build's directory in it, and share nothing
+  # with a build in another.
+  flags = toString (lib.optionals (compilerCache == null) record ++ cpuFlags);
 in
 {
   preUnpack = lib.optionalString (cpuFlags != [ ] && cpu != null) (builderHook {
@@ -56,7 +59,11 @@ in
     + ''
       ${lib.concatMapStringsSep "\n" (component: "export USE_${component}=0") leftOut}
     ''
-    + lib.optionalString (compilerCache != null) (ccacheHook pkgs compilerCache)
+    + lib.optionalString (compilerCache != null) (ccacheHook {
+      inherit pkgs;
+      directory = compilerCache;
+      hidden = record;
+    })
     + ''
       cat <<'BANNER'
       ==================================================================
