@@ -152,6 +152,11 @@ let
   commonHere = lib.filter (
     cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
   ) variantsLib.hardware.common;
+  cli =
+    arguments:
+    pkgs.python3Packages.toPythonApplication (
+      pkgs.python3Packages.pytorch-variants.override arguments
+    );
   buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
 
   packages =
@@ -159,9 +164,10 @@ let
     // buildableBins
     // {
       default = variants.${flagship};
-      cli = pkgs.python3Packages.toPythonApplication (
-        pkgs.python3Packages.pytorch-variants.override { withPins = true; }
-      );
+      # What makes new pins is a part of it; a build has no use for that.
+      cli = cli { withPins = true; } // {
+        withoutPins = cli { };
+      };
     };
   checks = import ../checks {
     inherit

@@ -18,15 +18,31 @@ let
   # What the machine has of the pinned Pythons. Pure evaluation cannot look, and takes it to have all: --impure
   # makes the difference. The directories are those of builder.sh's PATH that distributions and administrators use.
   mayLook = builtins ? currentSystem;
-  isHere =
-    name:
-    !mayLook
-    || lib.any (directory: lib.pathExists "${directory}/${program name}") [
-      "/usr/local/bin"
-      "/usr/bin"
+  fileOf =
+    program:
+    lib.findFirst lib.pathExists null [
+      "/usr/local/bin/${program}"
+      "/usr/bin/${program}"
     ];
-  pythonsHere = lib.filter isHere (lib.attrNames pythons);
+  pythonsHere = lib.filter (name: !mayLook || fileOf (program name) != null) (lib.attrNames pythons);
   programs = lib.concatMapStringsSep ", " program;
+
+  # The machine's own python3 is a link, and Nix does not say where to: it has the contents of one of the others.
+  contents = program: builtins.hashFile "sha256" (fileOf program);
+  isOwn = name: contents (program name) == contents "python3";
+  default =
+    if !mayLook then
+      lib.head pythonsHere
+    else
+      lib.findFirst isOwn (lib.last pythonsHere) (lib.optionals (fileOf "python3" != null) pythonsHere);
+
+  # What to do where a program is missing.
+  install =
+    program:
+    if lib.pathExists "/usr/bin/apt-get" then
+      "apt-get install ${program} python3-pip, where this release has it"
+    else
+      "install ${program} with pip";
 
   packages =
     final:
@@ -79,14 +95,18 @@ let
         if lib.elem name (map program pythonsHere) then
           name
         else
-          throw "this machine has no ${name}: install it, or write a name without it, for ${programs pythonsHere}, which is here";
+          throw "this machine has no ${name}: ${install name}${
+            lib.optionalString (pythonsHere != [ ]) ", or write a name without it, for ${programs pythonsHere}"
+          }";
 
       pythonPackagesExtensions = [ ];
       python3 =
         if pythonsHere == [ ] then
-          throw "this machine has none of ${programs (lib.attrNames pythons)} in /usr/local/bin or /usr/bin: install one of them with pip"
+          throw "this machine has none of ${programs (lib.attrNames pythons)} in /usr/local/bin or /usr/bin: ${
+            install (program (lib.last (lib.attrNames pythons)))
+          }"
         else
-          final.${lib.head pythonsHere};
+          final.${default};
       python3Packages = final.python3.pkgs;
 
       # What the wheels were built with.

@@ -56,7 +56,7 @@ def test_its_lib_is_that_of_nixpkgs(nix: Nix, embedded: Nix) -> None:
 
 
 def test_the_pins_are_whole() -> None:
-    assert list(PINS["pythons"]) == ["python311", "python312", "python313"]
+    assert list(PINS["pythons"]) == ["python311", "python312", "python313", "python314"]
     for wheels in PINS["pythons"].values():
         for name, pin in wheels.items():
             assert len(bytes.fromhex(pin["sha256"])) == 32, name
@@ -89,6 +89,13 @@ def test_platforms_and_pythons_stand_in_the_pins_alone() -> None:
     pinned = [f"3.{python.removeprefix('python3')}" for python in PINS["pythons"]]
     assert told == pinned
     assert project["requires-python"] == f">={pinned[0]}"
+
+
+def test_nothing_is_fetched_that_a_build_does_not_need(embedded: Nix) -> None:
+    """What makes new pins belongs to the command line for them."""
+    for name, needed in {"cli.withoutPins": False, f"{FLAGSHIP}.tests.verify": False, "cli": True}.items():
+        paths = embedded.ok("path-info", "--recursive", "--derivation", f".#{name}")
+        assert [f"-{pins}-" in paths for pins in ("nix_prefetch_github", "pip")] == [needed, needed]
 
 
 def test_overriding_twice(embedded: Nix) -> None:
