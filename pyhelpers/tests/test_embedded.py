@@ -95,7 +95,7 @@ def test_nothing_is_fetched_that_a_build_does_not_need(embedded: Nix) -> None:
     """What makes new pins belongs to the command line for them."""
     for name, needed in {"cli.withoutPins": False, f"{FLAGSHIP}.tests.verify": False, "cli": True}.items():
         paths = embedded.ok("path-info", "--recursive", "--derivation", f".#{name}")
-        assert [f"-{pins}-" in paths for pins in ("nix_prefetch_github", "pip")] == [needed, needed]
+        assert [f"-{pins}-" in paths for pins in ("nix-prefetch-github", "pip")] == [needed, needed]
 
 
 def test_overriding_twice(embedded: Nix) -> None:
