@@ -19,7 +19,7 @@ apt_update() {
 }
 
 # The version that apt would install, or nothing.
-apt_version() { apt-cache policy "$1" | awk '/Candidate:/ && $2 != "(none)" { print $2 }'; }
+apt_version() { apt-cache policy "$1" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)" { print $2 }'; }
 
 # Nothing that is there is ever removed for it.
 apt_install() {

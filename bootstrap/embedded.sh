@@ -13,9 +13,8 @@ python_is_here() { [ -e "/usr/local/bin/python$1" ] || [ -e "/usr/bin/python$1" 
 
 # check_python [VARIANT]: of the Pythons that wheels are pinned for, the machine has one or apt-get does; of a
 # variant that names one it is this.
-# shellcheck disable=SC2120 # run passes it
 check_python() {
-  pinned=$(sed -n 's/^ *"python3\([0-9]*\)": {$/3.\1/p' "$root/pkgs/embedded/wheels.json" | sort -u -V)
+  pinned=$(sed -n '/^  "pythons": \[$/,/\]/s/.*"\(3[.][0-9]*\)".*/\1/p' "$root/pkgs/embedded/wheels.json")
   named=$(echo "${1:-}" | sed -n 's/.*-python3\([0-9][0-9]*\)-.*/3.\1/p')
   case " $(echo "$pinned" | tr '\n' ' ')" in
     *" ${named:-none} "*)
@@ -55,7 +54,7 @@ substitute = false"
   user_config=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/pip/pip.conf
   [ -n "${PIP_CONFIG_FILE:-}" ] || [ ! -e "$user_config" ] || export PIP_CONFIG_FILE="$user_config"
   has_python && return
-  check_python
+  check_python ""
   is_debian || fail "$python has no pip: $python -m ensurepip, then run this again"
   apt_install python3 python3-pip
   has_python || fail "${python:-python3} has no pip: $python -m ensurepip, then run this again"

@@ -28,6 +28,10 @@ BAD = {
     ("build", "--gpu"): "no such option",
     ("build", "--nixpkgs"): "write locked, embedded, source or the path",
     ("build", "pytorch-sm90-avx2", "--nixpkgs", "/nowhere"): "no nixpkgs there",
+    ("build", "pytorch-bin-sm90", "--torch"): "write a version after it",
+    ("build", "pytorch-bin-sm90", "--torch", "2.1"): "write one of them",
+    ("build", "pytorch-bin-cuda13_0-sm90", "--torch", "2.14"): "leave the other out",
+    ("build", "pytorch-bin-cuda13_0-sm70"): "take mkPytorchVariant",
     ("build", "pytorch-bin-sm91"): "nearest: ",
     ("build", "pytorch-bin-sm61"): "take mkPytorchVariant",
     ("build", "RTX 4090"): "pytorch-sm",
@@ -140,7 +144,7 @@ def test_the_machines_python_is_the_default(
 def test_a_release_without_a_pinned_python(clone: Path, tmp_path: Path) -> None:
     """Nothing is installed for it: what this release offers is asked first."""
     pins = clone / "pkgs" / "embedded" / "wheels.json"
-    pins.write_text(re.sub('"python31([0-9])": {', '"python37\\1": {', pins.read_text()))
+    pins.write_text(re.sub('"3.1([0-9])"', '"3.7\\1"', pins.read_text()))
     program(tmp_path / "bin" / "nix", "echo nix '(Nix)' 2.8.0")
     for asked in ("apt-get", "sudo"):
         program(tmp_path / "bin" / asked, "echo installed >&2")
@@ -158,8 +162,9 @@ def with_a_wheel_that_is_not_there(clone: Path, package: str) -> None:
     """Another hash in the pins."""
     pins = clone / "pkgs" / "embedded" / "wheels.json"
     found = json.loads(pins.read_text())
-    for wheels in found["pythons"].values():
-        wheels[package]["sha256"] = "0" * 64
+    for release in found["releases"]:
+        for wheels in release["pythons"].values():
+            wheels[package]["sha256"] = "0" * 64
     pins.write_text(json.dumps(found))
 
 
