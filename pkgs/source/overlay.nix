@@ -15,7 +15,9 @@ in
 lib.listToAttrs (
   map (
     { cuda, ... }:
-    lib.nameValuePair "cudaPackages_${underscored cuda}" (throw "this package set compiles with CUDA ${sources.cuda}")
+    lib.nameValuePair "cudaPackages_${underscored cuda}" (
+      throw "this package set compiles with CUDA ${sources.cuda}"
+    )
   ) prev.releases
 )
 // {
