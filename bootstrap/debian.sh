@@ -18,6 +18,9 @@ apt_update() {
   apt_updated=1
 }
 
+# The version that apt would install, or nothing.
+apt_version() { apt-cache policy "$1" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)" { print $2 }'; }
+
 # Nothing that is there is ever removed for it.
 apt_install() {
   say "installing with apt-get: $*"

@@ -14,3 +14,5 @@ fail() {
 . "$root/bootstrap/nix.sh"
 # shellcheck source=bootstrap/embedded.sh
 . "$root/bootstrap/embedded.sh"
+# shellcheck source=bootstrap/package_set.sh
+. "$root/bootstrap/package_set.sh"

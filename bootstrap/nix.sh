@@ -9,8 +9,8 @@ nix_is_new_enough() {
 }
 
 nix_is_offered() {
-  offered=$(apt-cache policy nix-bin | awk '/Candidate:/ { print $2 }')
-  [ "$offered" != "(none)" ] && version_at_least 2.18 "${offered:-0}"
+  offered=$(apt_version nix-bin)
+  version_at_least 2.18 "${offered:-0}"
 }
 
 # Debian's mirrors of apt's sources, those first that apt knows to be Debian's. Their names stand there
@@ -83,9 +83,10 @@ use_private_nix() {
   nix_is_new_enough
 }
 
+have_nix() { nix_is_new_enough || use_private_nix; }
+
 ensure_nix() {
-  nix_is_new_enough && return
-  use_private_nix && return
+  have_nix && return
   official="install Nix 2.18 or later as https://nixos.org/download says, then run this again"
   is_debian || fail "Nix is missing or older than 2.18, and this is neither Debian nor Ubuntu: $official"
   # shellcheck source=/dev/null

@@ -55,7 +55,8 @@ let
   # Package sets
   cudaVersions = import ./internal/cudaVersions.nix { inherit lib; };
   cudaOverlay = import ./internal/cudaOverlay.nix { inherit lib cudaVersions; };
-  pythonVersions = import ./internal/pythonVersions.nix { inherit lib; };
+  hasTorch = import ./internal/hasTorch.nix;
+  pythonVersions = import ./internal/pythonVersions.nix { inherit lib hasTorch; };
   withCuda = import ./internal/withCuda.nix { inherit cudaOverlay; };
   nearestCuda = import ./internal/nearestCuda.nix { inherit lib cudaTargets; };
   specialisedClosure = import ./internal/specialisedClosure.nix;
@@ -93,7 +94,14 @@ let
       maintainers
       surroundings
       ;
-    base = import ./internal/variant/base.nix { inherit lib specialisedClosure withCuda; };
+    base = import ./internal/variant/base.nix {
+      inherit
+        lib
+        hasTorch
+        specialisedClosure
+        withCuda
+        ;
+    };
     guard = import ./internal/variant/guard.nix {
       inherit
         lib

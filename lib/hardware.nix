@@ -46,6 +46,24 @@ in
   ) table.gpu;
 
   /**
+    The first driver that runs the releases of each major version of CUDA.
+
+    # Type
+
+    ```
+    drivers :: AttrSet String
+    ```
+
+    # Example
+
+    ```nix
+    hardware.drivers."13"
+    => "580"
+    ```
+  */
+  drivers = lib.mapAttrs (_: cuda: cuda.driver.min) table.cuda;
+
+  /**
     The CPU instruction sets of hardware.toml by name, with the flags of the sets they extend.
 
     # Type

@@ -27,7 +27,19 @@ let
 
   pythons = variantsLib.internal.pythonVersions cudaPkgs;
   cudas = variantsLib.internal.cudaVersions cudaPkgs;
-  defaultCuda = cudaPkgs.cudaPackages.cudaMajorMinorVersion;
+  # The newest that the machine's driver runs, where the package set has found one.
+  defaultCuda =
+    let
+      runs =
+        cuda:
+        lib.versionAtLeast cudaPkgs.driver
+          variantsLib.hardware.drivers.${lib.versions.major cuda};
+      running = lib.sort lib.versionOlder (lib.filter runs cudas);
+    in
+    if cudaPkgs.driver or null == null || running == [ ] then
+      cudaPkgs.cudaPackages.cudaMajorMinorVersion
+    else
+      lib.last running;
 
   # One package set per CUDA, shared by all its variants: extending it for each would cost as much again.
   pkgsFor = lib.genAttrs cudas (variantsLib.internal.withCuda cudaPkgs);
@@ -61,7 +73,13 @@ let
   buildable =
     choice:
     let
-      stock = pkgs.python3Packages.torch;
+      first = pkgs.python3Packages.torch;
+      # Official wheels differ with their CUDA; what is compiled does not.
+      stock =
+        if first ? wheelTargets then
+          (pkgsFor.${resolveCuda choice} or pkgs).python3Packages.torch
+        else
+          first;
     in
     variantsLib.internal.problem {
       inherit refusal system;
@@ -76,12 +94,10 @@ let
   spell =
     name:
     { python, cuda, ... }:
-    lib.concatStringsSep "-" (
-      [ "pytorch" ]
-      ++ lib.optional (python != null) "python${undotted python}"
-      ++ lib.optional (cuda != null) "cuda${underscored cuda}"
-      ++ [ (lib.removePrefix "pytorch-" name) ]
-    );
+    "pytorch${part "python" undotted python}${part "cuda" underscored cuda}-${lib.removePrefix "pytorch-" name}";
+  part =
+    word: spelled: version:
+    lib.optionalString (version != null) "-${word}${spelled version}";
 
   # Every variant of the table, with every given Python and CUDA spelled out; null leaves it out.
   choices =
@@ -121,26 +137,36 @@ let
 
   # The official wheel for one architecture, for every GPU of the table that this system can have.
   bins =
-    python:
+    { python, cuda }:
     let
       scope = cudaPkgs."python${if python == null then "3" else undotted python}".pkgs;
-      # Shared as variants share theirs.
-      shared = pkgsFor.${toString (variantsLib.internal.wheelCuda scope)} or cudaPkgs;
-    in
-    lib.mapAttrs' (
-      gpu: _:
-      lib.nameValuePair
-        (spell "pytorch-bin-${gpu}" {
-          inherit python;
-          cuda = null;
-        })
-        (
+      # What nixpkgs' wheel is built with; the embedded set has one for each of its CUDAs.
+      only = variantsLib.internal.wheelCuda scope;
+      bin =
+        gpu:
+        if cuda != null && only != null && cuda != only then
+          throw "pytorch-bin-${gpu}: the official wheel of this package set is built with CUDA ${only}: leave cuda${underscored cuda} out"
+        else
           variantsLib.mkPytorchBin {
             inherit gpu python;
-            pkgs = shared;
-          }
+            # Shared as variants share theirs.
+            pkgs = pkgsFor.${if only != null then only else resolveCuda { inherit gpu cuda; }} or cudaPkgs;
+          };
+      # Python is named before "-bin" or after it.
+      spellings =
+        gpu:
+        map (end: "pytorch${end}-${gpu}") [
+          "${part "python" undotted python}-bin${part "cuda" underscored cuda}"
+          "-bin${part "python" undotted python}${part "cuda" underscored cuda}"
+        ];
+    in
+    lib.listToAttrs (
+      lib.concatMap (gpu: map (name: lib.nameValuePair name (bin gpu)) (spellings gpu)) (
+        lib.attrNames (
+          lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus
         )
-    ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+      )
+    );
 
   # nixpkgs' own CUDA build, cut down: such names are read, and nothing builds them yet.
   cached = lib.mapAttrs' (
@@ -152,16 +178,25 @@ let
   commonHere = lib.filter (
     cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
   ) variantsLib.hardware.common;
-  buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins null);
+  cli =
+    arguments:
+    pkgs.python3Packages.toPythonApplication (
+      pkgs.python3Packages.pytorch-variants.override arguments
+    );
+  buildableBins = lib.filterAttrs (_: bin: (builtins.tryEval bin).success) (bins {
+    python = null;
+    cuda = null;
+  });
 
   packages =
     withCompanions variants
     // buildableBins
     // {
       default = variants.${flagship};
-      cli = pkgs.python3Packages.toPythonApplication (
-        pkgs.python3Packages.pytorch-variants.override { withPins = true; }
-      );
+      # What makes new pins is a part of it; a build has no use for that.
+      cli = cli { withPins = true; } // {
+        withoutPins = cli { };
+      };
     };
   checks = import ../checks {
     inherit
@@ -180,7 +215,12 @@ in
   */
   all =
     withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
-    // lib.foldl' (all: python: all // bins python) (bins null) pythons
+    // lib.foldl' (all: versions: all // bins versions) { } (
+      lib.cartesianProduct {
+        python = [ null ] ++ pythons;
+        cuda = [ null ] ++ cudas;
+      }
+    )
     // cached
     // mps
     // {

@@ -7,7 +7,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME="$NIX_BUILD_TOP" LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH=315532800
 
 if [ -n "${interpreter:-}" ] && ! command -v "$interpreter" >/dev/null; then
-  echo "$name: no $interpreter on this machine, or Nix' sandbox hides it: install it, and build with --option sandbox false" >&2
+  echo "$name: no $interpreter here: with --impure the set takes the Python that this machine has, with --option sandbox false it sees it, and apt-get install $interpreter installs it" >&2
   exit 1
 fi
 

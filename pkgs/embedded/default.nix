@@ -9,29 +9,75 @@
 let
   lib = import ./lib.nix;
   pins = lib.importJSON ./wheels.json;
-  inherit (pins) pythons;
-  cudaPackages = "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] pins.cuda}";
+  # A release of PyTorch for each CUDA; the first is the default, where no driver says what the machine can run.
+  releases = lib.filter (release: release.system == system && release ? pythons) pins.releases;
+  releaseOf = cuda: lib.findFirst (release: release.cuda == cuda) (lib.head releases) releases;
+  cudaAttribute = cuda: "cudaPackages_${lib.replaceStrings [ "." ] [ "_" ] cuda}";
 
-  # "python311" -> "python3.11"
+  # "3.11" -> "python311" -> "python3.11"
+  pythons = map (version: "python${lib.replaceStrings [ "." ] [ "" ] version}") pins.pythons;
   program = name: "python3.${lib.removePrefix "python3" name}";
 
   # What the machine has of the pinned Pythons. Pure evaluation cannot look, and takes it to have all: --impure
   # makes the difference. The directories are those of builder.sh's PATH that distributions and administrators use.
-  mayLook = builtins ? currentSystem;
-  isHere =
-    name:
-    !mayLook
-    || lib.any (directory: lib.pathExists "${directory}/${program name}") [
-      "/usr/local/bin"
-      "/usr/bin"
+  mayLook = builtins.currentSystem or null == system;
+  fileOf =
+    program:
+    lib.findFirst lib.pathExists null [
+      "/usr/local/bin/${program}"
+      "/usr/bin/${program}"
     ];
-  pythonsHere = lib.filter isHere (lib.attrNames pythons);
+  pythonsHere = lib.filter (name: !mayLook || fileOf (program name) != null) pythons;
   programs = lib.concatMapStringsSep ", " program;
+
+  # The machine's own python3 is a link, and Nix does not say where to: it has the contents of one of the others.
+  contents = program: builtins.hashFile "sha256" (fileOf program);
+  isOwn = name: contents (program name) == contents "python3";
+  default =
+    if !mayLook then
+      lib.head pythonsHere
+    else
+      lib.findFirst isOwn (lib.last pythonsHere) (lib.optionals (fileOf "python3" != null) pythonsHere);
+
+  # The version of the machine's NVIDIA driver is in the name of its library, wherever the distribution or a container's
+  # runtime puts that.
+  drivers = lib.concatMap (
+    directory:
+    lib.concatMap (
+      file:
+      let
+        version = builtins.match "libcuda[.]so[.]([0-9]{3}[0-9.]*)" file;
+      in
+      lib.optionals (version != null) version
+    ) (lib.attrNames (lib.optionalAttrs (lib.pathExists directory) (builtins.readDir directory)))
+  ) driverDirectories;
+  driverDirectories = lib.optionals mayLook [
+    "/usr/lib/${system}-gnu"
+    "/usr/lib64"
+    "/usr/lib/${system}-gnu/nvidia/current"
+    "/usr/local/nvidia/lib64"
+    "/run/opengl-driver/lib"
+  ];
+
+  # What to do where a program is missing.
+  install =
+    program:
+    if lib.pathExists "/usr/bin/apt-get" then
+      "apt-get install ${program} python3-pip, where this release has it"
+    else
+      "install ${program} with pip";
 
   packages =
     final:
     {
-      inherit lib config pins;
+      inherit
+        lib
+        config
+        pins
+        releases
+        ;
+      # The version of the machine's NVIDIA driver, or null.
+      driver = lib.findFirst (_: true) null drivers;
       pkgs = final;
       stdenv = {
         hostPlatform = { inherit system; };
@@ -79,35 +125,45 @@ let
         if lib.elem name (map program pythonsHere) then
           name
         else
-          throw "this machine has no ${name}: install it, or write a name without it, for ${programs pythonsHere}, which is here";
+          throw "this machine has no ${name}: ${install name}${
+            lib.optionalString (pythonsHere != [ ]) ", or write a name without it, for ${programs pythonsHere}"
+          }";
 
       pythonPackagesExtensions = [ ];
       python3 =
         if pythonsHere == [ ] then
-          throw "this machine has none of ${programs (lib.attrNames pythons)} in /usr/local/bin or /usr/bin: install one of them with pip"
+          throw "this machine has none of ${programs pythons} in /usr/local/bin or /usr/bin: ${
+            install (program (lib.last pythons))
+          }"
         else
-          final.${lib.head pythonsHere};
+          final.${default};
       python3Packages = final.python3.pkgs;
 
-      # What the wheels were built with.
-      cudaPackages = final.${cudaPackages};
-      ${cudaPackages} = {
-        cudaMajorMinorVersion = pins.cuda;
-        cudnn.version = (lib.head (lib.attrValues pythons)).nvidia-cudnn-cu12.version;
-      };
+      cudaPackages = final.${cudaAttribute (lib.head releases).cuda};
     }
-    // lib.mapAttrs' (
-      name: wheels:
-      lib.nameValuePair name (
-        final.callPackage ./python.nix {
-          inherit (pins) platforms;
-          inherit name wheels;
+    # What the wheels were built with. Whoever makes another one the default gets that one's wheels.
+    // lib.listToAttrs (
+      map (
+        { cuda, pythons, ... }:
+        lib.nameValuePair (cudaAttribute cuda) {
+          cudaMajorMinorVersion = cuda;
+          cudnn = {
+            inherit ((lib.head (lib.attrValues pythons))."nvidia-cudnn-cu${lib.versions.major cuda}") version;
+          };
         }
-      )
-    ) pythons
-    // lib.mapAttrs' (name: _: lib.nameValuePair "${name}Packages" final.${name}.pkgs) pythons;
+      ) releases
+    )
+    // lib.genAttrs pythons (
+      name:
+      final.callPackage ./python.nix {
+        inherit name;
+        release = releaseOf final.cudaPackages.cudaMajorMinorVersion;
+        platforms = map (platform: "${platform}_${lib.head (lib.splitString "-" system)}") pins.platforms;
+      }
+    )
+    // lib.listToAttrs (map (name: lib.nameValuePair "${name}Packages" final.${name}.pkgs) pythons);
 in
-if system != "x86_64-linux" then
-  throw "the embedded package set is for x86_64-linux, and this is ${system}: take a nixpkgs that compiles"
+if releases == [ ] then
+  throw "the embedded package set has no wheels for ${system}: take a nixpkgs that compiles"
 else
   lib.fix (lib.extends (lib.composeManyExtensions overlays) packages)

@@ -9,10 +9,12 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
+# Guarded as pip's are: from Python 3.14 on, worker processes import the script anew.
 SCRIPT = """#!{python}
 import sys
 from {module} import {attribute}
-sys.exit({function}())
+if __name__ == "__main__":
+    sys.exit({function}())
 """
 
 

@@ -62,6 +62,10 @@ stdenv.mkDerivation {
       --quiet --disable-pip-version-check --no-cache-dir --progress-bar off \
       --no-deps --require-hashes --dest . ${target} \
       --requirement requirements.txt || {
+        $interpreter -c "import pip" 2>/dev/null || {
+          echo "$interpreter has no pip: apt-get install python3-pip, or $interpreter -m ensurepip" >&2
+          exit 1
+        }
         echo "${pname} ${version} could not be fetched: check the network and pip's configuration, then build again; what has been fetched is kept" >&2
         exit 1
       }

@@ -5,9 +5,12 @@
     _:
     let
       lib = import ./lib.nix;
+      systems = lib.attrNames (
+        builtins.groupBy (release: release.system) (lib.importJSON ./wheels.json).releases
+      );
     in
     {
       inherit lib;
-      legacyPackages = lib.genAttrs [ "x86_64-linux" ] (system: import ./. { inherit system; });
+      legacyPackages = lib.genAttrs systems (system: import ./. { inherit system; });
     };
 }

@@ -32,7 +32,7 @@ let
         // {
           inherit name;
           meta = {
-            platforms = [ "x86_64-linux" ];
+            platforms = [ system ];
           }
           // attrs.meta or { };
           passthru = attrs.passthru or { };

@@ -5,7 +5,7 @@
   ofThisMachine,
   pythonPackagesExtensions,
   name,
-  wheels,
+  release,
   platforms,
   packageOverrides ? _: _: { },
   # nixpkgs' python.override wants it; here the scope finds itself.
@@ -15,6 +15,7 @@
 # One interpreter of the machine and the packages for it, as nixpkgs' python3 and python3.pkgs.
 let
   minor = lib.removePrefix "python3" name;
+  wheels = release.pythons.${name};
   pythonVersion = "3.${minor}";
   sitePackages = "lib/python${pythonVersion}/site-packages";
   isWheel = pin: lib.hasSuffix ".whl" pin.file;
@@ -78,7 +79,14 @@ let
         passthru = lib.optionalAttrs (gpuTargets != [ ]) { inherit (dependencies.torch) origin; };
         meta = companions.${pname} or { };
       }
-    ) (lib.genAttrs pin.requires (_: false))) (lib.genAttrs pin.requires (name: packages.${name}));
+    ) (lib.genAttrs (requiredBy pname pin) (_: false))) (
+      lib.genAttrs (requiredBy pname pin) (name: packages.${name})
+    );
+
+  # Of the companions torchaudio says no more since 2.11 that it needs torch.
+  requiredBy =
+    pname: pin:
+    pin.requires ++ lib.optional (companions ? ${pname} && !lib.elem "torch" pin.requires) "torch";
 
   extensions = lib.composeManyExtensions (pythonPackagesExtensions ++ [ packageOverrides ]);
   packages = lib.fix (
@@ -100,7 +108,10 @@ let
           };
         buildPythonPackage = self.callPackage ./buildPythonPackage.nix { };
         torch = self.callPackage ./torch.nix { };
-        torch-bin = self.callPackage ./torch-bin.nix { pin = wheels.torch; };
+        torch-bin = self.callPackage ./torch-bin.nix {
+          pin = wheels.torch;
+          inherit (release) gpuTargets;
+        };
       }
     )
   );

@@ -4,7 +4,7 @@
   buildPythonPackage,
   fetchWheel,
   pin,
-  pins,
+  gpuTargets,
 }:
 
 # The official CUDA wheel as it is.
@@ -22,7 +22,7 @@ buildPythonPackage {
   dependencies = map (dependency: python.pkgs.${dependency}) (pin.requires ++ [ "numpy" ]);
 
   # The targets that the wheel has code for; a compiled torch has no such limit.
-  passthru.wheelTargets = pins.gpuTargets;
+  passthru.wheelTargets = gpuTargets;
   meta = {
     description = "PyTorch: the official wheel";
     homepage = "https://pytorch.org/";

@@ -11,10 +11,15 @@ let
     final.callPackage ./unpackWheel.nix { } (pin // { inherit pname; } // attrs);
   unpackWheels = lib.mapAttrs (pname: pin: unpackWheel pname pin { });
 in
-# The release of the official wheels has no compiler here; a name that throws is none to choose.
-lib.optionalAttrs (prev.pins.cuda != sources.cuda) {
-  "cudaPackages_${underscored prev.pins.cuda}" = throw "this package set compiles with CUDA ${sources.cuda}";
-}
+# The official wheels' releases have no compiler here; a name that throws is none to choose.
+lib.listToAttrs (
+  map (
+    { cuda, ... }:
+    lib.nameValuePair "cudaPackages_${underscored cuda}" (
+      throw "this package set compiles with CUDA ${sources.cuda}"
+    )
+  ) prev.releases
+)
 // {
   debianSources = lib.mapAttrs (
     pname: pin: final.callPackage ./fetchDebian.nix { } (pin // { inherit pname; })

@@ -90,9 +90,11 @@ BROKEN_WHEELS = {
     "size as text": WHEELS.replace('"size": ', '"size": "0", "was": '),
     "no file": WHEELS.replace('"file": ', '"datei": '),
     "requires a number": WHEELS.replace('"requires": []', '"requires": [1]'),
-    "a requirement that is none": WHEELS.replace('"torch==2.10.0"', '"torch=2.10.0"'),
+    "a requirement that is none": WHEELS.replace('"torch>=2.10', '"torch>2.10='),
     "no platforms": WHEELS.replace('"platforms": [', '"platforms": [], "were": ['),
     "a platform as number": WHEELS.replace('"platforms": [', '"platforms": [228,'),
+    "another system": WHEELS.replace('"system": "aarch64-linux"', '"system": "aarch64-darwin"'),
+    "a Python as number": WHEELS.replace('"3.12",', "3.12,"),
     "another Python": WHEELS.replace('"python312": {', '"ruby": {'),
 }
 

@@ -97,9 +97,9 @@ def test_this_flake_holds() -> None:
     code, text, error = call("lock", "check", "--flake", ROOT)
     assert (code, error) == (0, ""), text
     code, text, _ = call("lock", "show", "--flake", ROOT, "--json")
-    embedded = json.loads(text)["embedded"]
-    assert embedded["pythons"] == ["3.11", "3.12", "3.13"]
-    assert all(size > 3e9 for size in embedded["sizes"])
+    for release in json.loads(text)["embedded"]:
+        assert release["pythons"] == ["3.11", "3.12", "3.13", "3.14"]
+        assert all(size > 3e9 for size in release["sizes"])
 
 
 @pytest.mark.parametrize(
@@ -117,31 +117,36 @@ def test_this_flake_holds() -> None:
 )
 def test_check_of_wheels(tmp_path: Path, field: str, value: object, check: str) -> None:
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    pins["pythons"]["python312"]["torch"][field] = value
+    pins["releases"][1]["pythons"]["python312"]["torch"][field] = value
     flake = flake_with_wheels(tmp_path, pins)
     code, text, error = call("lock", "check", "--flake", flake, "--json")
     assert (code, error) == (1, "")
     wrong = {(row["where"], row["check"]) for row in json.loads(text)["findings"] if row["status"] == "wrong"}
-    assert ("python312", check) in wrong
-    assert {where for where, _ in wrong} == {"python312"}
+    where = f"python312, CUDA {pins['releases'][1]['cuda']}, x86_64-linux"
+    assert (where, check) in wrong
+    assert {place for place, _ in wrong} == {where}
 
 
 @pytest.mark.slow
 def test_update_of_the_embedded_set(tmp_path: Path) -> None:
     """The real pip, for one Python: what is older is renewed, what nothing asks for goes, the rest stays."""
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    wheels = pins["pythons"]["python312"]
+    release = pins["releases"][0]
+    wheels = release["pythons"]["python312"]
     old = {**wheels, "mdurl": {**wheels["mdurl"], "version": "0.1.1", "file": "mdurl-0.1.1.whl"}}
-    small = {**pins, "requirements": ["torch==2.10.0", "mdurl==0.1.2"], "pythons": {"python312": old}}
+    one = {**release, "requirements": ["torch==2.10.0"], "pythons": {"python312": old}}
+    small = {**pins, "requirements": ["mdurl==0.1.2"], "pythons": ["3.12"], "releases": [one]}
     flake = flake_with_wheels(tmp_path, small)
     code, text, error = call("lock", "update", "embedded", "--flake", flake, "--json")
     assert (code, error) == (0, "")
     rows = {row["name"]: (row["before"][:5], row["after"][:5]) for row in json.loads(text)["rows"]}
-    assert rows["mdurl, python312"] == ("0.1.1", "0.1.2")
-    assert rows["rich, python312"][1] == "none"
-    assert rows["cuda"] == ("12.8", "12.8")
+    of = "x86_64-linux, CUDA 12.8"
+    assert rows[f"mdurl, python312, {of}"] == ("0.1.1", "0.1.2")
+    assert rows[f"rich, python312, {of}"][1] == "none"
+    assert rows[f"cuda, {of}"] == ("12.8", "12.8")
     written = json.loads((flake / "pkgs" / "embedded" / "wheels.json").read_text())
-    [renewed] = written["pythons"].values()
+    [written_release] = written["releases"]
+    [renewed] = written_release["pythons"].values()
     assert {"torch", "mdurl", "nix-prefetch-github"} <= renewed.keys()
     for name, pin in renewed.items():
         # The registry may have got a later one meanwhile.
@@ -150,4 +155,4 @@ def test_update_of_the_embedded_set(tmp_path: Path) -> None:
             assert pin == {**wheels[name], "requires": pin["requires"]}
         else:
             assert Version(pin["version"]) > Version(wheels[name]["version"])
-    assert written == {**small, "pythons": written["pythons"]}
+    assert written == {**small, "releases": [{**one, "pythons": written_release["pythons"]}]}

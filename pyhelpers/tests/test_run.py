@@ -28,6 +28,10 @@ BAD = {
     ("build", "--gpu"): "no such option",
     ("build", "--nixpkgs"): "write locked, embedded, source or the path",
     ("build", "pytorch-sm90-avx2", "--nixpkgs", "/nowhere"): "no nixpkgs there",
+    ("build", "pytorch-bin-sm90", "--torch"): "write a version after it",
+    ("build", "pytorch-bin-sm90", "--torch", "2.1"): "write one of them",
+    ("build", "pytorch-bin-cuda13_0-sm90", "--torch", "2.14"): "leave the other out",
+    ("build", "pytorch-bin-cuda13_0-sm70"): "take mkPytorchVariant",
     ("build", "pytorch-bin-sm91"): "nearest: ",
     ("build", "pytorch-bin-sm61"): "take mkPytorchVariant",
     ("build", "RTX 4090"): "pytorch-sm",
@@ -89,37 +93,78 @@ def python_here(version: str) -> bool:
     return any(Path(directory, f"python{version}").exists() for directory in ("/usr/bin", "/usr/local/bin"))
 
 
-def test_python_that_is_not_there() -> None:
+@pytest.mark.parametrize("name", ["pytorch-{}-cuda12_8-sm86-avx2", "pytorch-{}-bin-sm90"])
+def test_python_that_is_not_there(name: str, embedded: Nix) -> None:
+    """Said by ./run before it installs anything, and by the set itself."""
     missing = next(version for version in ("3.12", "3.13", "3.11") if not python_here(version))
-    name = f"pytorch-python{missing.replace('.', '')}-cuda12_8-sm86-avx2"
+    name = name.format(f"python{missing.replace('.', '')}")
+    way_out = f"this machine has no python{missing}: apt-get install python{missing} python3-pip, where "
     result = run(ROOT / "run", "build", name, "--nixpkgs", "embedded")
     assert result.returncode == 2
-    assert f"no torch for Python {missing}: take one of 3." in result.stderr.splitlines()[-1]
-    assert len(result.stderr.splitlines()) == 2
+    [line] = result.stderr.splitlines()
+    assert way_out in line
+    arguments = ("--impure", "--json", f".#legacyPackages.x86_64-linux.{name}.drvPath")
+    result = embedded.run("eval", *arguments)
+    assert f"{way_out}this release has it, or write a name without it, for python3." in result.stderr
 
 
-def test_the_machines_python_is_the_default(embedded: Nix, tmp_path: Path) -> None:
-    """The first of the pinned Pythons that is there, as far as Nix may look; one more is pinned here."""
-    missing = "3.10"
-    assert not python_here(missing)
+@pytest.mark.parametrize(
+    ("files", "own", "default"),
+    [
+        # The machine's own, be there a newer one or not; the nearer directory first.
+        (["bin/python3.13"], "bin/python3.13", "python3.13"),
+        (["bin/python3.11", "bin/python3.14"], "bin/python3.11", "python3.11"),
+        (["bin/python3.11", "local/python3.12", "local/python3"], "bin/python3.11", "python3.12"),
+        # It is none of those with pins, or there is none: the newest that is.
+        (["bin/python3.9", "local/python3.11", "bin/python3.12"], "bin/python3.9", "python3.12"),
+        (["local/python3.11", "bin/python3.12"], None, "python3.12"),
+        ([], None, "none of python3.11, python3.12, python3.13, python3.14 in "),
+    ],
+)
+def test_the_machines_python_is_the_default(
+    files: list[str], own: str | None, default: str, embedded: Nix, tmp_path: Path
+) -> None:
     shutil.copytree(ROOT / "pkgs" / "embedded", tmp_path / "embedded")
-    pins = tmp_path / "embedded" / "wheels.json"
-    found = json.loads(pins.read_text())
-    found["pythons"]["python310"] = found["pythons"]["python311"]
-    pins.write_text(json.dumps(found))
-    packages = f"path:{tmp_path}/embedded#legacyPackages.x86_64-linux"
-    here = [f"3.{name.removeprefix('python3')}" for name in sorted(found["pythons"])]
-    version = ("eval", "--raw", f"{packages}.python3.interpreter")
-    assert embedded.ok(*version) == f"python{missing}"
-    assert embedded.ok(*version, "--impure") == f"python{next(filter(python_here, here))}"
+    for directory, place in {"local": "/usr/local/bin/", "bin": "/usr/bin/"}.items():
+        (tmp_path / directory).mkdir()
+        source = tmp_path / "embedded" / "default.nix"
+        source.write_text(source.read_text().replace(f'"{place}${{', f'"{tmp_path}/{directory}/${{'))
+    for file in files:
+        name = default if file == "local/python3" else Path(file).name
+        (tmp_path / file).write_text(f"the program {name}")
+    if own:
+        (tmp_path / "bin" / "python3").symlink_to(Path(own).name)
+    version = ("--raw", f"path:{tmp_path}/embedded#legacyPackages.x86_64-linux.python3.interpreter")
+    # Where nothing can be looked at, it is the first that is pinned.
+    assert embedded.ok("eval", *version) == "python3.11"
+    found = embedded.run("eval", *version, "--impure")
+    assert found.stdout == default or default in found.stderr
+
+
+def test_a_release_without_a_pinned_python(clone: Path, tmp_path: Path) -> None:
+    """Nothing is installed for it: what this release offers is asked first."""
+    pins = clone / "pkgs" / "embedded" / "wheels.json"
+    pins.write_text(re.sub('"3.1([0-9])"', '"3.7\\1"', pins.read_text()))
+    program(tmp_path / "bin" / "nix", "echo nix '(Nix)' 2.8.0")
+    for asked in ("apt-get", "sudo"):
+        program(tmp_path / "bin" / asked, "echo installed >&2")
+    candidates = "*3.73) echo '  Candidate: 3.73.1-1' ;; *python3) echo '  Candidate: 3.14.8-1' ;;"
+    program(tmp_path / "bin" / "apt-cache", f"case $2 in {candidates} esac")
+    for arguments in (("build", FLAGSHIP), ("cli", "detect"), ("nix", "eval", ".#lib")):
+        result = run(clone / "run", *arguments, cwd=clone, first=tmp_path / "bin")
+        assert result.returncode == 2
+        [line] = result.stderr.splitlines()
+        assert "needs one of Python 3.71, 3.72, 3.73, 3.74 with pip" in line
+        assert "this release's python3 is 3.14.8-1: apt-get install python3.73 python3-pip, then" in line
 
 
 def with_a_wheel_that_is_not_there(clone: Path, package: str) -> None:
     """Another hash in the pins."""
     pins = clone / "pkgs" / "embedded" / "wheels.json"
     found = json.loads(pins.read_text())
-    for wheels in found["pythons"].values():
-        wheels[package]["sha256"] = "0" * 64
+    for release in found["releases"]:
+        for wheels in release["pythons"].values():
+            wheels[package]["sha256"] = "0" * 64
     pins.write_text(json.dumps(found))
 
 

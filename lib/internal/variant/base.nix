@@ -1,5 +1,6 @@
 {
   lib,
+  hasTorch,
   specialisedClosure,
   withCuda,
 }:
@@ -40,20 +41,12 @@ let
   chosen = if settings.specialiseClosure then specialisedClosure ofCuda named.targets else ofCuda;
 
   attribute = if python == null then "python3" else "python${undotted python}";
-  # A nixpkgs drops a Python package by package before it drops the interpreter.
-  hasTorch =
-    name:
-    (builtins.tryEval
-      (chosen.${name}.pkgs.torch.override { inherit (named) cudaSupport; }).drvPath
-    ).success;
-  pythons = lib.filter (name: builtins.match "python3[0-9]+" name != null && hasTorch name) (
-    lib.attrNames chosen
-  );
+  pythons = lib.filter (hasTorch named.cudaSupport chosen) (lib.attrNames chosen);
   interpreter =
     if pythonPackages != null then
       pythonPackages.python
     # Where no Python has one it is not Python's fault, and torch itself says what it is.
-    else if python == null || chosen ? ${attribute} && (hasTorch attribute || pythons == [ ]) then
+    else if python == null || chosen ? ${attribute} && (lib.elem attribute pythons || pythons == [ ]) then
       chosen.${attribute}
     else
       throw "this nixpkgs has no torch for Python ${python}: take one of ${

@@ -71,10 +71,20 @@ def detect(
     nix.package_set(nixpkgs, flake)
     targets: Sequence[str] = ()
     if nixpkgs == "embedded":
+        from pytorch_variants.hardware.spelling import version
         from pytorch_variants.pins import wheels
         from pytorch_variants.pins.update import wheels_file
 
-        targets = wheels.read(wheels_file(flake))["gpuTargets"]
+        releases = wheels.read(wheels_file(flake))["releases"]
+        targets = sorted(
+            {
+                target
+                for release in releases
+                if release["system"] == cpu.platform
+                for target in release.get("gpuTargets", [])
+            },
+            key=version,
+        )
     advice = advise(found, cpu, targets)
     if json:
         machine = {**asdict(found), "cpu": {"model": cpu.model, "platform": cpu.platform}}

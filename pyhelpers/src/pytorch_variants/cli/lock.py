@@ -73,7 +73,7 @@ def show(flake: Path, nixpkgs: Path | None, json: bool) -> None:
     embedded = read_wheel_pins(wheels.read(file)) if file.exists() else None
     if json:
         inputs = [asdict(pin) for pin in pins]
-        print_json({"schema": 1, "inputs": inputs, "embedded": embedded and asdict(embedded)})
+        print_json({"schema": 1, "inputs": inputs, "embedded": embedded and list(map(asdict, embedded))})
         return
     for pin in pins:
         versions = asdict(pin.versions).items() if pin.versions else ()
@@ -91,10 +91,11 @@ def show(flake: Path, nixpkgs: Path | None, json: bool) -> None:
     if embedded:
         _table(
             f"{EMBEDDED}, {file}",
-            ("Python", "torch", "CUDA", "files", "size"),
+            ("system", "Python", "torch", "CUDA", "files", "size"),
             [
-                (python, embedded.torch, embedded.cuda, str(count), f"{size / 1e9:.2f} GB")
-                for python, count, size in zip(embedded.pythons, embedded.files, embedded.sizes, strict=True)
+                (one.system, python, one.torch, one.cuda, str(count), f"{size / 1e9:.2f} GB")
+                for one in embedded
+                for python, count, size in zip(one.pythons, one.files, one.sizes, strict=True)
             ],
         )
 

@@ -128,20 +128,26 @@ def _problem(pin: Mapping[str, Any], names: set[str]) -> str | None:
 
 def check_wheels(pins: Mapping[str, Any]) -> Iterator[Finding]:
     """The embedded set's pins are whole, and are what its "requirements" ask for."""
-    wanted = [Requirement(text) for text in (*pins["requirements"], *pins["sources"])]
-    for python, wheels in pins["pythons"].items():
+    for release in pins["releases"]:
+        texts = (*release["requirements"], *pins["requirements"], *pins["sources"])
+        yield from _check_release(release, [Requirement(text) for text in texts])
+
+
+def _check_release(release: Mapping[str, Any], wanted: Sequence[Requirement]) -> Iterator[Finding]:
+    for python, wheels in release.get("pythons", {}).items():
+        where = f"{python}, CUDA {release['cuda']}, {release['system']}"
         problems = [
             f"{name}: {problem}" for name, pin in wheels.items() if (problem := _problem(pin, set(wheels)))
         ]
         whole = f"{len(wheels)} whole pins"
-        yield expect("wheels", whole, "; ".join(problems) or whole, python)
+        yield expect("wheels", whole, "; ".join(problems) or whole, where)
         missed = ", ".join(
             str(requirement)
             for requirement in wanted
             if requirement.name not in wheels or not meets(requirement, wheels[requirement.name]["version"])
         )
         met = f"{len(wanted)} met"
-        yield expect("requirements", met, f"not met: {missed}" if missed else met, python)
+        yield expect("requirements", met, f"not met: {missed}" if missed else met, where)
 
 
 def check(lock: Lock, requirements: Sequence[Requirement], nixpkgs: Path | None) -> list[Finding]:

@@ -1,7 +1,7 @@
 """What the pins of a flake give, and other pins for it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,9 @@ class Pin:
 
 @dataclass(frozen=True)
 class WheelPins:
-    """The embedded set's pins; the number of files and their bytes are in the order of the Pythons."""
+    """A release of the embedded set; the number of files and their bytes are in the order of the Pythons."""
 
+    system: str
     torch: str
     cuda: str
     pythons: tuple[str, ...]
@@ -123,12 +124,17 @@ def read_pins(lock: flake_lock.Lock, nixpkgs: Path | None = None) -> list[Pin]:
     return pins
 
 
-def read_wheel_pins(pins: Mapping[str, Any]) -> WheelPins:
-    """What the embedded set's pins give."""
-    pythons = pins["pythons"]
+def read_wheel_pins(pins: Mapping[str, Any]) -> tuple[WheelPins, ...]:
+    """What the embedded set's pins give, those that are to be made yet aside."""
+    return tuple(_release(release) for release in pins["releases"] if "pythons" in release)
+
+
+def _release(release: Mapping[str, Any]) -> WheelPins:
+    pythons = release["pythons"]
     return WheelPins(
+        system=release["system"],
         torch=", ".join(sorted({str(wheels["torch"]["version"]) for wheels in pythons.values()})),
-        cuda=pins["cuda"],
+        cuda=release["cuda"],
         pythons=tuple(f"3.{name.removeprefix('python3')}" for name in pythons),
         files=tuple(len(wheels) for wheels in pythons.values()),
         sizes=tuple(sum(pin["size"] for pin in wheels.values()) for wheels in pythons.values()),
@@ -230,33 +236,44 @@ def prepare_wheels(path: Path, requirements: Sequence[Requirement], allow_downgr
     """Other pins for the embedded set, as `prepare` for an input. Needs the network; writes nothing."""
     old = wheels.read(path)
     new = wheels.renewed(old)
-    before, after = _wheel_versions(old), _wheel_versions(new)
-    moved = [
-        (
-            f"{name}, {python}",
-            _file(old["pythons"][python].get(name)),
-            _file(new["pythons"][python].get(name)),
+    rows: list[tuple[str, str, str]] = []
+    objections: list[str] = []
+    for old_release, new_release in zip(old["releases"], new["releases"], strict=True):
+        before, after = _wheel_versions(old_release), _wheel_versions(new_release)
+        of = f"{new_release['system']}, CUDA {new_release['cuda']}"
+        rows += (
+            *((f"{name}, {of}", was, becomes) for name, was, becomes in _version_rows(before, after)),
+            *_moved(old_release.get("pythons", {}), new_release["pythons"], of),
         )
-        for python in old["pythons"]
-        for name in sorted(old["pythons"][python] | new["pythons"][python])
-    ]
+        objections += _objections(before, after, requirements, allow_downgrade)
     return Change(
         what=f"{EMBEDDED}, {path}",
-        rows=(*_version_rows(before, after), *(row for row in moved if row[1] != row[2])),
-        objections=_objections(before, after, requirements, allow_downgrade),
+        rows=tuple(rows),
+        objections=tuple(dict.fromkeys(objections)),
         changes=new != old,
         apply=lambda: wheels.write(path, new),
     )
+
+
+def _moved(old: Mapping[str, Any], new: Mapping[str, Any], of: str) -> Iterator[tuple[str, str, str]]:
+    for python, wheels_of in new.items():
+        before = old.get(python, {})
+        for name in sorted(before | wheels_of):
+            was, becomes = _file(before.get(name)), _file(wheels_of.get(name))
+            if was != becomes:
+                yield f"{name}, {python}, {of}", was, becomes
 
 
 def _file(pin: Mapping[str, Any] | None) -> str:
     return f"{pin['version']} {pin['sha256'][:8]}" if pin else "none"
 
 
-def _wheel_versions(pins: Mapping[str, Any]) -> Versions:
-    first = next(iter(pins["pythons"]))
+def _wheel_versions(release: Mapping[str, Any]) -> Versions | None:
+    if "pythons" not in release:
+        return None
+    first = next(iter(release["pythons"]))
     return Versions(
-        torch=pins["pythons"][first]["torch"]["version"],
-        cuda=pins["cuda"],
+        torch=release["pythons"][first]["torch"]["version"],
+        cuda=release["cuda"],
         python=f"3.{first.removeprefix('python3')}",
     )

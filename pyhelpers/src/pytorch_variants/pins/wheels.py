@@ -1,7 +1,7 @@
 """The embedded package set's pins: which official wheels, by SHA-256.
 
-The choice is pip's own: its resolver runs once per Python version, against the package registry that
-the machine is configured for. No registry's address enters the file.
+The choice is pip's own: its resolver runs once per release of PyTorch and Python version, against the package
+registry that the machine is configured for. No registry's address enters the file.
 """
 
 import json
@@ -11,7 +11,8 @@ import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -46,26 +47,45 @@ def target(minor: int, platforms: Sequence[str]) -> list[str]:
     ]
 
 
+def tags(pins: Mapping[str, Any], machine: str) -> list[str]:
+    """The platforms of the wheels that may be taken for a machine ("aarch64")."""
+    return [f"{platform}_{machine}" for platform in pins["platforms"]]
+
+
 def _size(url: str) -> int:
     request = urllib.request.Request(url, method="HEAD")
     with urllib.request.urlopen(request, timeout=60) as response:
         return int(response.headers["Content-Length"])
 
 
-def _pin(item: Mapping[str, Any], installed: Sequence[str], minor: int) -> dict[str, Any]:
-    environment = {"python_version": f"3.{minor}", "platform_machine": "x86_64", "extra": ""}
-    requires = {
-        canonicalize_name(requirement.name)
-        for requirement in map(Requirement, item["metadata"].get("requires_dist", []))
-        if requirement.marker is None or requirement.marker.evaluate(environment)
-    }
+def _requires(items: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> dict[str, set[str]]:
+    """What each of the packages that pip chose needs of the others, by the extras that are asked of it."""
+    extras = {name: {""} for name in items}
+    while True:
+        before = {name: set(asked) for name, asked in extras.items()}
+        needed: dict[str, set[str]] = {name: set() for name in items}
+        for name, item in items.items():
+            for requirement in map(Requirement, item["metadata"].get("requires_dist", [])):
+                target = canonicalize_name(requirement.name)
+                marker = requirement.marker
+                if target in items and (
+                    marker is None
+                    or any(marker.evaluate({**environment, "extra": extra}) for extra in before[name])
+                ):
+                    needed[name].add(target)
+                    extras[target] |= requirement.extras
+        if extras == before:
+            return needed
+
+
+def _pin(item: Mapping[str, Any], requires: Iterable[str]) -> dict[str, Any]:
     url = item["download_info"]["url"]
     return {
         "version": item["metadata"]["version"],
         "file": unquote(PurePosixPath(urlsplit(url).path).name),
         "sha256": item["download_info"]["archive_info"]["hashes"]["sha256"],
         "size": _size(url),
-        "requires": sorted(requires & set(installed)),
+        "requires": sorted(requires),
     }
 
 
@@ -81,9 +101,15 @@ def _report(*arguments: str) -> dict[str, Mapping[str, Any]]:
 
 
 def resolve(
-    requirements: Sequence[str], minor: int, platforms: Sequence[str], sources: Sequence[str] = ()
+    requirements: Sequence[str],
+    minor: int,
+    machine: str,
+    platforms: Sequence[str],
+    sources: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Pin the requirements and all that they need for CPython 3.<minor> on the platforms, by canonical name.
+
+    `machine` is "x86_64" or "aarch64", whatever this one is.
 
     `sources` are projects that publish no wheel and need nothing else: their source is pinned. Each pin
     has the version, the file's name, its SHA-256 (hex), its size in bytes and the names of the pinned
@@ -94,7 +120,10 @@ def resolve(
         # Pip takes sources for its own Python alone, or without what they need:
         # https://github.com/pypa/pip/issues/11764
         items |= _report("--no-deps", "--no-binary", Requirement(source).name, source)
-    return {name: _pin(items[name], list(items), minor) for name in sorted(items)}
+    requires = _requires(items, {"python_version": f"3.{minor}", "platform_machine": machine})
+    with ThreadPoolExecutor(8) as pool:
+        pins = pool.map(lambda name: _pin(items[name], requires[name]), items)
+        return dict(sorted(zip(items, pins, strict=True)))
 
 
 def gpu_targets(torch_pin: Mapping[str, Any], minor: int, platforms: Sequence[str]) -> list[str]:
@@ -122,23 +151,46 @@ def _is_environment(wheels: object) -> bool:
     return isinstance(wheels, dict) and "torch" in wheels and all(map(_is_pin, wheels.values()))
 
 
+def _is_release(data: object) -> bool:
+    match data:
+        case {
+            "system": "x86_64-linux" | "aarch64-linux",
+            "requirements": list(requirements),
+            "cuda": str(),
+            "gpuTargets": list(),
+            "pythons": dict(pythons),
+        }:
+            return all(
+                [
+                    pythons,
+                    *(isinstance(text, str) for text in requirements),
+                    *(re.fullmatch("python3[0-9]+", name) for name in pythons),
+                    *(_is_environment(wheels) for wheels in pythons.values()),
+                ]
+            )
+        # One that is to be pinned yet.
+        case {"system": "x86_64-linux" | "aarch64-linux", "requirements": list(requirements), **rest}:
+            return not rest and all(isinstance(text, str) for text in requirements)
+    return False
+
+
 def _are_pins(data: object) -> bool:
     match data:
         case {
             "requirements": list(requirements),
             "sources": list(sources),
-            "cuda": str(),
-            "gpuTargets": list(),
             "platforms": list(platforms),
-            "pythons": dict(pythons),
+            "pythons": list(pythons),
+            "releases": list(releases),
         }:
             return all(
                 [
                     platforms,
                     pythons,
+                    releases,
                     *(isinstance(text, str) for text in (*requirements, *sources, *platforms)),
-                    *(re.fullmatch("python3[0-9]+", name) for name in pythons),
-                    *(_is_environment(wheels) for wheels in pythons.values()),
+                    *(isinstance(text, str) and re.fullmatch("3[.][0-9]+", text) for text in pythons),
+                    *map(_is_release, releases),
                 ]
             )
     return False
@@ -149,7 +201,8 @@ def read(path: Path) -> dict[str, Any]:
     data = read_json(path)
     try:
         if _are_pins(data):
-            for text in (*data["requirements"], *data["sources"]):
+            own = (text for release in data["releases"] for text in release["requirements"])
+            for text in (*data["requirements"], *data["sources"], *own):
                 Requirement(text)
             return dict(data)
         problem = "not the pins of wheels"
@@ -158,27 +211,35 @@ def read(path: Path) -> dict[str, Any]:
     raise UserError(f"{path}: {problem}; restore it (git checkout)")
 
 
+def _renewed_release(release: Mapping[str, Any], pins: Mapping[str, Any]) -> dict[str, Any]:
+    machine = release["system"].removesuffix("-linux")
+    platforms = tags(pins, machine)
+    requirements = [*release["requirements"], *pins["requirements"]]
+    minors = [int(version.removeprefix("3.")) for version in pins["pythons"]]
+    pythons = {
+        f"python3{minor}": resolve(requirements, minor, machine, platforms, pins["sources"])
+        for minor in minors
+    }
+    first, wheels = next(iter(pythons.items()))
+    [runtime] = (name for name in wheels if re.fullmatch("nvidia-cuda-runtime(-cu12)?", name))
+    # To read them takes the whole wheel.
+    old = release.get("pythons", {}).get(first, {}).get("torch", {}).get("sha256")
+    same = wheels["torch"]["sha256"] == old
+    return {
+        "system": release["system"],
+        "requirements": release["requirements"],
+        "cuda": ".".join(wheels[runtime]["version"].split(".")[:2]),
+        "gpuTargets": release["gpuTargets"] if same else gpu_targets(wheels["torch"], minors[0], platforms),
+        "pythons": pythons,
+    }
+
+
 def renewed(pins: Mapping[str, Any]) -> dict[str, Any]:
-    """Pin anew what "requirements" and "sources" ask for. Needs the network.
+    """Pin anew what "requirements", "sources" and each release ask for. Needs the network.
 
     Raises UserError where pip cannot resolve them.
     """
-    requirements, sources, platforms = pins["requirements"], pins["sources"], pins["platforms"]
-    minors = [int(name.removeprefix("python3")) for name in pins["pythons"]]
-    pythons = {f"python3{minor}": resolve(requirements, minor, platforms, sources) for minor in minors}
-    first = minors[0]
-    wheels, old = pythons[f"python3{first}"], pins["pythons"][f"python3{first}"]
-    [runtime] = (name for name in wheels if re.fullmatch("nvidia-cuda-runtime(-cu12)?", name))
-    # To read them takes the whole wheel.
-    same = wheels["torch"]["sha256"] == old["torch"]["sha256"]
-    return {
-        "requirements": requirements,
-        "sources": sources,
-        "cuda": ".".join(wheels[runtime]["version"].split(".")[:2]),
-        "gpuTargets": pins["gpuTargets"] if same else gpu_targets(wheels["torch"], first, platforms),
-        "platforms": platforms,
-        "pythons": pythons,
-    }
+    return {**pins, "releases": [_renewed_release(release, pins) for release in pins["releases"]]}
 
 
 def write(path: Path, pins: Mapping[str, Any]) -> None:
