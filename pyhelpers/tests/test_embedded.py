@@ -201,3 +201,15 @@ def test_overriding_twice(embedded: Nix) -> None:
 def test_a_shell_has_the_variants_python(embedded: Nix) -> None:
     program = "import torch; print(torch._C._cuda_getArchFlags())"
     assert embedded.ok("develop", f".#{FLAGSHIP}", "--command", "python", "-c", program) == "sm_90\n"
+
+
+def test_two_builds_at_once(embedded: Nix) -> None:
+    """Without a sandbox Nix begins none while its own HOME is there, and a build could make it."""
+    expression = f"""
+      (import {ROOT}/pkgs/embedded {{ system = "x86_64-linux"; }}).runCommand "home" {{ }} ''
+        mkdir -p "$HOME/.nv"
+        [ ! -e /homeless-shelter ]
+        echo "$HOME" >"$out"
+      ''
+    """
+    embedded.ok("build", "--impure", "--no-link", "--expr", expression)
