@@ -23,7 +23,7 @@ from pytorch_variants.hardware.table import (
 )
 
 # Parts of wheels are fetched.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("releases")]
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
