@@ -30,6 +30,17 @@ settings.load_profile("untimed")
 # A test that takes one of these wants Nix, and most of them gigabytes. All others are quick, but for those
 # that say `pytest.mark.slow`, for a reason of their own.
 SLOW_FIXTURES = {"nix", "embedded", "official_libraries", "environment", "github", "flake"}
+# Modules whose tests share what takes long to make, or come one after the other: one process runs all of such
+# a module. pytest-xdist's own mark for this has no effect with pytest 9.2, and says nothing.
+TOGETHER = {
+    "test_jobs.py",
+    "test_matrix.py",
+    "test_package_set.py",
+    "test_pytorch_releases.py",
+    "test_readme.py",
+    "test_sabotage.py",
+    "test_template.py",
+}
 # After how many seconds in which no test ends those that run are named, again and again.
 SILENCE = 25
 
@@ -44,15 +55,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.get_closest_marker("quick") is not None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.split("::", 1)[0]
+            return module if Path(module).name in TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A directory that the first of all processes to ask for it makes; do not write to it."""
     base = factory.getbasetemp()
     # Each process has a base of its own, below that of them all.
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     directory = shared / name
-    with (shared / f"{name}.lock").open("a+") as made:
+    with (shared / f"{name}.lock").open("a") as made:
         fcntl.flock(made, fcntl.LOCK_EX)
-        if not made.tell():
+        if not os.fstat(made.fileno()).st_size:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
             make(directory)

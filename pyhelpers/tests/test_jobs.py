@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 from conftest import FLAGSHIP, Nix
 
-# One evaluation.
-pytestmark = pytest.mark.xdist_group("jobs")
-
 # nix-eval-jobs and Hydra go down an attribute set until they meet a derivation.
 JOBS = """
   let

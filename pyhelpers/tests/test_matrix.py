@@ -17,9 +17,6 @@ from pytorch_variants.names.variant import parse_name
 from pytorch_variants.nix import closure
 from pytorch_variants.nix import rebuilt as rebuild_set
 
-# One evaluation.
-pytestmark = pytest.mark.xdist_group("matrix")
-
 SYSTEM = "x86_64-linux"
 DRV_PATHS = "builtins.mapAttrs (_: package: package.drvPath)"
 

@@ -9,9 +9,6 @@ from conftest import Nix
 from pytorch_variants.hardware.compatibility import runs_on
 from pytorch_variants.nix import Derivation, derivations, rebuilt
 
-# One evaluation.
-pytestmark = pytest.mark.xdist_group("package_set")
-
 # What a variant says, and what its CUDA packages are.
 PACKAGES = """
 builtins.mapAttrs (_: packages: builtins.mapAttrs (_: p: {

@@ -23,7 +23,7 @@ from pytorch_variants.hardware.table import (
 )
 
 # Parts of wheels are fetched.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("releases")]
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 from conftest import FLAGSHIP, ROOT, Nix
 
-# One clone, in which a command finds what an earlier one made.
-pytestmark = pytest.mark.xdist_group("readme")
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(
     r"^    ((?:nix|\./run|python3|(?:result|venv)/bin/python|pytorch-variants) .+?)(?: +# .*)?$",

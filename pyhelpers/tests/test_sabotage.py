@@ -27,9 +27,6 @@ from pytorch_variants.verify.static import (
     verify,
 )
 
-# What was read of the right build is kept for all cases.
-pytestmark = pytest.mark.xdist_group("sabotage")
-
 
 @dataclass(frozen=True)
 class Case:

@@ -49,9 +49,6 @@ def test_it_builds_a_python_with_the_variant_and_what_needs_torch(project: Proje
     python = project.with_inputs("build --no-link --print-out-paths").strip()
     script = """
 import json, torch, torchvision, transformers
-
-# One project.
-pytestmark = pytest.mark.xdist_group("template")
 model = transformers.BertModel(transformers.BertConfig(
     vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
 ))
