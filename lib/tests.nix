@@ -370,13 +370,31 @@ lib.runTests {
     expr = map suggestionFor [
       { cuda = "13.0"; gpus = [ (parseGpu "sm70") ]; }
       { gpus = [ (parseGpu "sm89") ]; wheelTargets = wheelOf; }
-      # Orin runs no code of the desktop's.
+      # Orin runs no code of the desktop's, and nobody runs a later GPU's.
       { gpus = [ (parseGpu "sm87") ]; system = "aarch64-linux"; cpu = parseCpu "armv9"; wheelTargets = wheelOf; }
+      { gpus = [ (parseGpu "sm61") ]; wheelTargets = wheelOf; }
+      { gpus = [ (parseGpu "sm70") ]; cuda = "13.0"; cudas = [ "13.0" ]; }
+      { gpus = [ (parseGpu "sm103") ]; pytorch = "2.7.0"; }
+      { gpus = [ (parseGpu "sm86") (parseGpu "sm89") ]; wheelTargets = wheelOf; }
+      { gpus = [ (parseGpu "sm80") (parseGpu "sm90") ]; wheelTargets = [ "9.0" ]; }
+      { gpus = [ (parseGpu "sm70") (parseGpu "sm90") ]; cuda = "13.0"; }
+      { cpu = parseCpu "armv9"; }
+      { gpus = [ ]; wheelTargets = wheelOf; }
+      { gpus = [ ]; cpu = null; }
     ];
     expected = [
-      "pytorch-cuda12_9-sm70-avx2"
-      "pytorch-bin-sm89, with the sm86 code that sm89 runs"
-      "pytorch-sm80-armv9"
+      "nearest that works here: pytorch-cuda12_9-sm70-avx2"
+      "nearest that works here: pytorch-bin-sm89, with the sm86 code that sm89 runs"
+      "nothing that works here runs on sm87"
+      "nothing that works here runs on sm61"
+      "nothing that works here runs on sm70"
+      "nearest that works here: pytorch-sm100-avx2, whose code runs on sm103"
+      "nearest that works here: pytorch-sm86-avx2, whose code runs on sm86 and sm89"
+      "nothing that works here runs on sm80 and sm90"
+      "nearest that works here: pytorch-cuda12_9-sm70-sm90-avx2"
+      "nearest that works here: pytorch-sm90-amx"
+      "nearest that works here: pytorch-sm75-avx2"
+      ""
     ];
   };
 }

@@ -8,10 +8,10 @@
 }:
 
 /**
-  The name of the variant nearest to one that cannot be built, among those that can, "" where there is none: the same one on
-  another CUDA of the package set, else one whose machine code the GPU runs, which is that of an earlier
-  minor version of its compute capability, else the one that is spelled most like it. Of an official wheel the
-  GPU may run more than that code: `mkPytorchBin` keeps it.
+  What to write instead of a variant that cannot be built, among those that can and whose code its GPUs run: the same one
+  on another CUDA of the package set, else one for an earlier minor version of their compute capability, else the one that
+  is spelled most like it. Or that there is none. Of an official wheel the GPU may run more than that code: `mkPytorchBin`
+  keeps it.
 
   # Type
 
@@ -23,9 +23,11 @@
 
   ```nix
   suggestion { gpus = [ (parseGpu "sm70") ]; cuda = "13.0"; cudas = [ "12.9" "13.0" ]; ... }
-  => "pytorch-cuda12_9-sm70-avx2"
+  => "nearest that works here: pytorch-cuda12_9-sm70-avx2"
   suggestion { gpus = [ (parseGpu "sm89") ]; wheelTargets = [ "8.0" "8.6" "9.0" ]; ... }
-  => "pytorch-bin-sm89, with the sm86 code that sm89 runs"
+  => "nearest that works here: pytorch-bin-sm89, with the sm86 code that sm89 runs"
+  suggestion { gpus = [ (parseGpu "sm61") ]; wheelTargets = [ "8.0" "8.6" "9.0" ]; ... }
+  => "nothing that works here runs on sm61"
   ```
 */
 {
@@ -36,54 +38,49 @@
   ...
 }@context:
 let
-  name = gpu: cpu: "pytorch-${if gpu == null then "cpu" else gpu.name}-${cpu.name}";
-  works =
+  namesOf = lib.concatMapStringsSep "-" (gpu: gpu.name);
+  listed = lib.concatMapStringsSep " and " (gpu: gpu.name) gpus;
+  name = choice: "pytorch-${if choice.gpus == [ ] then "cpu" else namesOf choice.gpus}-${choice.cpu.name}";
+  works = choice: problem (removeAttrs context [ "cudas" ] // choice) == null;
+  ofCuda = cuda: { inherit gpus cpu cuda; };
+  otherCudas = lib.filter (other: works (ofCuda other)) cudas;
+  otherCuda = nearestCuda (lib.head gpus) cuda otherCudas;
+
+  # Without a GPU all of them run.
+  runs =
     choice:
-    problem (
-      removeAttrs context [ "cudas" ]
-      // {
-        inherit (choice) cpu cuda;
-        gpus = lib.optional (choice.gpu != null) choice.gpu;
-      }
-    ) == null;
-  wanted = if gpus == [ ] then null else lib.head gpus;
-  refusal = context.refusal or (_: _: null);
-  otherCuda = nearestCuda wanted cuda (lib.filter (other: refusal wanted other == null) cudas);
-  working = lib.filter works (
+    lib.all (
+      wanted:
+      lib.any (
+        gpu:
+        runsOn {
+          kind = "cubin";
+          inherit (gpu) capability;
+        } wanted.capability
+      ) choice.gpus
+    ) gpus;
+  working = lib.filter (choice: works choice && runs choice) (
     lib.cartesianProduct {
-      gpu = [ null ] ++ map (gpu: gpu // { target = gpu.capability; }) (lib.attrValues hardware.gpus);
+      gpus = [ [ ] ] ++ map (gpu: [ (gpu // { target = gpu.capability; }) ]) (lib.attrValues hardware.gpus);
       cpu = lib.attrValues hardware.cpus;
       cuda = [ cuda ];
     }
   );
-  runs =
-    choice:
-    choice.gpu != null
-    && choice.cpu == cpu
-    && choice.gpu.name != wanted.name
-    && runsOn {
-      kind = "cubin";
-      inherit (choice.gpu) capability;
-    } wanted.capability;
+  earlier = lib.filter (
+    choice: gpus != [ ] && choice.cpu == cpu && namesOf choice.gpus != namesOf gpus
+  ) working;
   # Attribute names are sorted, and so are the minor versions of one major one.
-  running = if wanted == null then [ ] else lib.filter runs working;
+  last = lib.last earlier;
 in
 if cpu == null then
   ""
-else if
-  wanted != null
-  && works {
-    inherit cpu;
-    gpu = wanted;
-    cuda = otherCuda;
-  }
-then
-  "pytorch-cuda${lib.replaceStrings [ "." ] [ "_" ] otherCuda}-${wanted.name}-${cpu.name}"
-else if running != [ ] && context.wheelTargets or null != null then
-  "pytorch-bin-${wanted.name}, with the ${(lib.last running).gpu.name} code that ${wanted.name} runs"
-else if running != [ ] then
-  "${name (lib.last running).gpu cpu}, whose code ${wanted.name} runs"
+else if gpus != [ ] && otherCudas != [ ] then
+  "nearest that works here: pytorch-cuda${lib.replaceStrings [ "." ] [ "_" ] otherCuda}-${namesOf gpus}-${cpu.name}"
+else if earlier != [ ] && lib.length gpus == 1 && context.wheelTargets or null != null then
+  "nearest that works here: pytorch-bin-${namesOf gpus}, with the ${namesOf last.gpus} code that ${namesOf gpus} runs"
+else if earlier != [ ] then
+  "nearest that works here: ${name last}, whose code runs on ${listed}"
+else if working != [ ] then
+  "nearest that works here: ${lib.head (nearest 1 (name (ofCuda cuda)) (map name working))}"
 else
-  lib.concatStringsSep "" (
-    nearest 1 (name wanted cpu) (map (choice: name choice.gpu choice.cpu) working)
-  )
+  lib.optionalString (gpus != [ ]) "nothing that works here runs on ${listed}"

@@ -1,12 +1,14 @@
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import threading
+import time
 import urllib.request
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,37 +30,98 @@ settings.load_profile("untimed")
 # A test that takes one of these wants Nix, and most of them gigabytes. All others are quick, but for those
 # that say `pytest.mark.slow`, for a reason of their own.
 SLOW_FIXTURES = {"nix", "embedded", "official_libraries", "environment", "github", "flake"}
-# After how many seconds a test is named, again and again.
+# Modules whose tests share what takes long to make, or come one after the other: one process runs all of such
+# a module. pytest-xdist's own mark for this has no effect with pytest 9.2, and says nothing.
+TOGETHER = {
+    "test_jobs.py",
+    "test_matrix.py",
+    "test_package_set.py",
+    "test_pytorch_releases.py",
+    "test_readme.py",
+    "test_sabotage.py",
+    "test_template.py",
+}
+# After how many seconds in which no test ends those that run are named, again and again.
 SILENCE = 25
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if SLOW_FIXTURES.isdisjoint(fixtures) and not item.get_closest_marker("slow"):
             item.add_marker("quick")
+    if hasattr(config, "workerinput"):
+        # So that all processes have something to do up to the end.
+        items.sort(key=lambda item: item.get_closest_marker("quick") is not None)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Name a test that takes long while it runs."""
-    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
-    done = threading.Event()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from xdist.scheduler import LoadScopeScheduling
 
-    def announce() -> None:
-        seconds = 0
-        while not done.wait(SILENCE):
-            seconds += SILENCE
-            if reporter:
-                reporter.write_line(f"{item.nodeid}: for {seconds} s", flush=True)
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.split("::", 1)[0]
+            return module if Path(module).name in TOGETHER else nodeid
 
-    thread = threading.Thread(target=announce, daemon=True)
-    thread.start()
-    try:
-        return (yield)
-    finally:
-        done.set()
-        thread.join()
+    return Scheduling(config, log)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A directory that the first of all processes to ask for it makes; do not write to it."""
+    base = factory.getbasetemp()
+    # Each process has a base of its own, below that of them all.
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = shared / name
+    with (shared / f"{name}.lock").open("a") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not os.fstat(made.fileno()).st_size:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            make(directory)
+            made.write("made\n")
+    return directory
+
+
+class Progress:
+    """Names the tests that run where none has ended for a while; they may run in other processes."""
+
+    def __init__(self) -> None:
+        # What a test writes is captured, and would be what is written here.
+        self.out = os.dup(1)
+        self.running: dict[str, float] = {}
+        self.ended = threading.Event()
+        self.over = False
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.running[nodeid] = time.monotonic()
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.running.pop(nodeid, None)
+        self.ended.set()
+
+    def pytest_unconfigure(self) -> None:
+        self.over = True
+        self.ended.set()
+        self.thread.join()
+
+    def watch(self) -> None:
+        while not self.over:
+            if self.ended.wait(SILENCE):
+                self.ended.clear()
+                continue
+            now = time.monotonic()
+            lines = [f"{nodeid}: for {now - began:.0f} s\n" for nodeid, began in list(self.running.items())]
+            if lines:
+                os.write(self.out, "".join(["\n", *lines]).encode())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A process that runs tests for another has nothing to write on.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Progress())
 
 
 @dataclass(frozen=True)
@@ -132,13 +195,14 @@ def embedded() -> Nix:
 @pytest.fixture(scope="session")
 def official_libraries(embedded: Nix, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The libraries of the official wheel that have GPU code or speak of it, untouched."""
-    wheel = embedded.build(f".#{FLAGSHIP}.src")
-    target = tmp_path_factory.mktemp("official")
-    with zipfile.ZipFile(wheel) as archive:
-        for name in archive.namelist():
-            if re.fullmatch(r"torch/lib/libtorch_(cuda|cuda_linalg|nvshmem|python)\.so", name):
-                archive.extract(name, target)
-    return target / "torch" / "lib"
+
+    def make(directory: Path) -> None:
+        with zipfile.ZipFile(embedded.build(f".#{FLAGSHIP}.src")) as archive:
+            for name in archive.namelist():
+                if re.fullmatch(r"torch/lib/libtorch_(cuda|cuda_linalg|nvshmem|python)\.so", name):
+                    archive.extract(name, directory)
+
+    return made_once(tmp_path_factory, "official", make) / "torch" / "lib"
 
 
 @pytest.fixture(scope="session")

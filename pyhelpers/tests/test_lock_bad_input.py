@@ -329,7 +329,7 @@ PLANS = {
     ("h100",): "not a variant's name",
     ("pytorch-sm90-avx512;true",): "nearest",
     ("pytorch-sm90-avx512\n",): "nearest",
-    ("pytorch-sm61-avx2",): "nearest that works here: pytorch-sm70-avx2",
+    ("pytorch-sm61-avx2",): "nothing that works here runs on sm61",
     ("pytorch-cpu-avx2",): "nearest that works here: pytorch-sm",
     ("pytorch-sm90-armv9",): "instruction set of aarch64-linux",
     ("pytorch-sm80-sm90-avx2",): "mkPytorchVariant",

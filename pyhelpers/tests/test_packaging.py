@@ -11,12 +11,14 @@ import sys
 import tomllib
 import venv
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, made_once
 from packaging.requirements import Requirement
 
 import pytorch_variants
@@ -41,8 +43,15 @@ class Built:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    directory = made_once(tmp_path_factory, "packaging", make_packages)
+    [archive] = directory.glob("*.tar.gz")
+    [source] = (directory / "unpacked").iterdir()
+    [wheel] = directory.glob("*.whl")
+    return Built(archive, source, wheel)
+
+
+def make_packages(tmp_path: Path) -> None:
     """Both, made of a copy of the repository's part, with its links as they are."""
-    tmp_path = tmp_path_factory.mktemp("packaging")
     clone = tmp_path / "clone"
     for part in ("lib/hardware.toml", "LICENSE"):
         (clone / part).parent.mkdir(parents=True, exist_ok=True)
@@ -60,18 +69,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     )
     [archive] = tmp_path.glob("*.tar.gz")
     shutil.unpack_archive(archive, tmp_path / "unpacked")
-    [source] = (tmp_path / "unpacked").iterdir()
     subprocess.run([*PIP, "wheel", "-q", "--no-deps", "-w", tmp_path, archive], check=True)
-    [wheel] = tmp_path.glob("*.whl")
-    return Built(archive, source, wheel)
 
 
-def make_environment(directory: Path, *requirements: str | Path) -> Path:
-    """A Python with these and what they need, and not so much as pip; its directory of programs."""
+def make_environment(directory: Path, requirements: Iterable[str | Path]) -> None:
+    """A Python with these and what they need, and not so much as pip."""
     venv.create(directory)
     python = directory / "bin" / "python"
     subprocess.run([*PIP, "--python", python, "install", "-q", *requirements], check=True)
-    return directory / "bin"
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +85,8 @@ def least(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     requirements = [Requirement(text) for text in PROJECT["dependencies"]]
     first = [f"{one.name}=={next(iter(one.specifier)).version}" for one in requirements]
     assert all(str(one.specifier).startswith(">=") for one in requirements)
-    return make_environment(tmp_path_factory.mktemp("least") / "venv", *first, built.wheel)
+    make = partial(make_environment, requirements=(*first, built.wheel))
+    return made_once(tmp_path_factory, "least", make) / "bin"
 
 
 def metadata(wheel: Path) -> email.message.Message:
@@ -161,17 +167,21 @@ for module in pkgutil.walk_packages(pytorch_variants.__path__, "pytorch_variants
     assert len(result.stdout.splitlines()) > 40
 
 
-def test_the_source_archives_tests_pass_with_the_oldest_dependencies(built: Built, least: Path) -> None:
+def test_the_source_archives_tests_pass_with_the_oldest_dependencies(
+    built: Built, least: Path, tmp_path: Path
+) -> None:
     """The tests' own tools are this environment's; what the package needs is found before them."""
     [packages] = least.parent.glob("lib/python3*/site-packages")
-    (packages / "tests.pth").write_text(
-        "\n".join(path for path in sys.path if path.endswith("site-packages"))
-    )
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    [own] = tmp_path.glob("venv/lib/python3*/site-packages")
+    tools = (path for path in sys.path if path.endswith("site-packages"))
+    (own / "tests.pth").write_text("\n".join(map(str, (packages, *tools))))
     script = "import click, sys, importlib.metadata as m; print(m.version('click'), click.__file__)"
-    found = subprocess.check_output([least / "python", "-c", script], text=True)
+    found = subprocess.check_output([python, "-c", script], text=True)
     assert found.startswith(f"8.1.0 {packages}")
     result = subprocess.run(
-        [least / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=built.source,
         capture_output=True,
         text=True,

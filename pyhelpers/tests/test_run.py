@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 BAD = {
     ("build", "pytorch-sm91-avx512"): "nearest: ",
     ("build", "pytorch-sm90-avx521"): "pytorch-sm90-avx512",
-    ("build", "pytorch-sm61-avx2"): "nearest that works here: pytorch-sm70-avx2",
+    ("build", "pytorch-sm61-avx2"): "nothing that works here runs on sm61",
     ("build", "pytorch-sm87-avx2"): "exists on aarch64-linux only",
     ("build", "pytorch-cpu-avx2"): "nearest that works here: pytorch-sm",
     ("build", "pytorch-sm90-avx512;true"): "write one like pytorch-sm90-avx512",
@@ -170,7 +170,11 @@ def with_a_wheel_that_is_not_there(clone: Path, package: str) -> None:
 
 # The first is one of the command line's own, the second one of PyTorch's.
 @pytest.mark.parametrize("package", ["mdurl", "mpmath"])
-def test_without_a_network(clone: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network(
+    clone: Path, package: str, environment: Path, embedded: Nix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of all else nothing is left to fetch.
+    embedded.build(".#cli")
     with_a_wheel_that_is_not_there(clone, package)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PIP_RETRIES", "0")

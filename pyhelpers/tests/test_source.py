@@ -67,7 +67,7 @@ def test_variants_compile_nothing_but_pytorch_for_themselves(nix_source: Nix) ->
     without_gpu = inputs(nix_source, ".#pytorch-cpu-avx2")
     assert without_gpu < one
     names = {path.split("-", 1)[1] for path in one - without_gpu}
-    assert names and all(name.startswith(("nvidia-", "cudatoolkit-")) for name in names)
+    assert names and all(name.startswith(("nvidia-", "cudatoolkit-", "cuda-libraries-")) for name in names)
 
 
 def test_what_it_cannot_build_is_refused_with_what_it_can(nix_source: Nix) -> None:

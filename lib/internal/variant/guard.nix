@@ -51,7 +51,7 @@ let
     refusal = nixpkgsRefusal pkgs;
   };
   found = problem context;
-  nearest = suggestion (context // { cudas = cudaVersions pkgs; });
+  instead = suggestion (context // { cudas = cudaVersions pkgs; });
   cudaSupport = gpus != [ ];
   config = pkgs.config or { };
   offCache = "${pname}: no binary cache has all that it needs from this package set";
@@ -59,9 +59,7 @@ in
 if !lib.functionArgs stock.override ? gpuTargets then
   throw "torch ${stock.version} of this nixpkgs takes no gpuTargets: take a nixpkgs of 2023 or later"
 else if found != null then
-  throw "${pname}: ${found}${
-    lib.optionalString (nearest != "") "; nearest that works here: ${nearest}"
-  }"
+  throw "${pname}: ${found}${lib.optionalString (instead != "") "; ${instead}"}"
 else if !intact then
   throw "${pname}: preConfigure has lost the variant's flags: append to the old one, or give the package a pname of its own"
 else
