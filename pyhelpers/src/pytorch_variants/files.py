@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pytorch_variants.errors import UserError
@@ -27,6 +28,16 @@ def read_json(path: Path) -> Any:
     raise UserError(f"{path}: {problem}; restore it (git checkout)")
 
 
+def _fcntl(target: Path) -> ModuleType:
+    try:
+        import fcntl
+    except ImportError:
+        raise UserError(
+            f"{target}: written by calls that Windows has not: write it on Linux or macOS"
+        ) from None
+    return fcntl
+
+
 @contextmanager
 def replacing(target: Path, mode: int) -> Iterator[int]:
     """A new file that takes the target's place when the block ends; the target is the old or the new file.
@@ -35,12 +46,7 @@ def replacing(target: Path, mode: int) -> Iterator[int]:
     run takes over, and a run that fails removes it. Not synchronised to the disk, as with `cp`. Raises
     UserError where another process is at work on the same target, and on Windows.
     """
-    try:
-        import fcntl
-    except ImportError:
-        raise UserError(
-            f"{target}: written by calls that Windows has not: write it on Linux or macOS"
-        ) from None
+    fcntl = _fcntl(target)
     part = target.with_name(f".{target.name}.part")
     planted = UserError(f"{part}: somebody put it there, and it leads elsewhere: remove it")
     # Never through a link: in a directory that others can write to it may lead to any file of ours.
@@ -70,6 +76,32 @@ def replacing(target: Path, mode: int) -> Iterator[int]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, at once; one that has this content already stays as it is. Raises as `replacing`."""
+    data = text.encode()
+    if path.is_file() and path.read_bytes() == data:
+        return
+    with replacing(path, 0o644) as descriptor, open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out of a directory until the block ends.
+
+    Raises UserError where one is in there, and on Windows.
+    """
+    fcntl = _fcntl(directory)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{directory}: another process is writing it: wait until that is done") from None
     finally:
         os.close(descriptor)
 

@@ -46,6 +46,7 @@ app = Commands(
         "inspect": "inspect:inspect",
         "verify": "verify:verify",
         "retarget": "retarget:retarget",
+        "index": "index:index",
         "lock": "lock:lock",
     },
     help="Which PyTorch a machine's hardware needs, and proof that a build is that one.",

@@ -1,11 +1,15 @@
 """Options that several commands have."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pytorch_variants.cli.frame import PATH
+
+if TYPE_CHECKING:
+    from pytorch_variants.hardware.table import Gpu
 
 
 def complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -18,6 +22,13 @@ def complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
     names = [*gpus(), *cpus(), *products()]
     return [name for name in names if name.lower().startswith(incomplete.lower())]
+
+
+def parse_gpus(texts: Sequence[str]) -> list["Gpu"]:
+    """GPUs in any spelling, of an option that may be repeated or have several with commas between."""
+    from pytorch_variants.hardware.spelling import parse_gpu
+
+    return [parse_gpu(name.strip()) for text in texts for name in text.split(",")]
 
 
 as_json = click.option("--json", is_flag=True, help="Print JSON, for machines.")

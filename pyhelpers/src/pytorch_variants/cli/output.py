@@ -3,10 +3,14 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pytorch_variants.retarget.library import Progress
 
 
 def console() -> "Console":
@@ -15,6 +19,34 @@ def console() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False, color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:.1f} MB"
+
+
+@contextmanager
+def follow_progress() -> Iterator[Callable[[str], "Progress | None"]]:
+    """What follows the work on each file that is named, by a bar on a terminal that goes when it is done."""
+    from rich.console import Console
+
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda name: None
+        return
+
+    from rich.progress import Progress as Bars
+
+    with Bars(console=terminal, transient=True) as bars:
+
+        def follow(name: str) -> "Progress":
+            for bar in bars.task_ids:
+                bars.remove_task(bar)
+            bar = bars.add_task(name, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        yield follow
 
 
 def print_json(data: Any, indent: int | None = 2) -> None:

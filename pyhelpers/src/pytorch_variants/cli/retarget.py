@@ -1,8 +1,7 @@
 """The command `retarget`, and the table of what it did."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,23 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from pytorch_variants.cli.frame import PATH, argument, command
-from pytorch_variants.cli.options import as_json, complete_what
-from pytorch_variants.cli.output import console
+from pytorch_variants.cli.options import as_json, complete_what, parse_gpus
+from pytorch_variants.cli.output import console, follow_progress, megabytes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pytorch_variants.retarget import Account
-    from pytorch_variants.retarget.library import Progress
 
 
 def to_json(accounts: Sequence["Account"]) -> str:
     """The accounts, for machines."""
     return json.dumps({"schema": 1, "retargeted": [asdict(account) for account in accounts]}, default=str)
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
 
 
 def print_account(account: "Account", console: "Console") -> None:
@@ -37,15 +31,15 @@ def print_account(account: "Account", console: "Console") -> None:
 
     table = Table(title=str(account.result), title_justify="left", show_footer=True)
     table.add_column("library", "in all")
-    table.add_column("before", _size(account.before), justify="right")
-    table.add_column("after", _size(account.after), justify="right")
+    table.add_column("before", megabytes(account.before), justify="right")
+    table.add_column("after", megabytes(account.after), justify="right")
     table.add_column("kept", f"in {account.seconds:.1f} s")
     table.add_column("dropped")
     for library in account.libraries:
         table.add_row(
             library.path.name,
-            _size(library.before),
-            _size(library.after),
+            megabytes(library.before),
+            megabytes(library.after),
             " ".join(library.kept),
             " ".join(library.dropped),
         )
@@ -56,29 +50,6 @@ def print_account(account: "Account", console: "Console") -> None:
         console.print(
             f"left as they are, {count} of NVIDIA's ({names}{', …' if count > 3 else ''}): {WHY_UNTOUCHED}"
         )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], "Progress | None"]]:
-    """What follows the work on each file that is named, by a bar on a terminal that goes when it is done."""
-    from rich.console import Console
-
-    terminal = Console(stderr=True)
-    if not terminal.is_terminal:
-        yield lambda name: None
-        return
-
-    from rich.progress import Progress as Bars
-
-    with Bars(console=terminal, transient=True) as bars:
-
-        def follow(name: str) -> "Progress":
-            for bar in bars.task_ids:
-                bars.remove_task(bar)
-            bar = bars.add_task(name, total=None)
-            return lambda done, total: bars.update(bar, completed=done, total=total)
-
-        yield follow
 
 
 @command
@@ -117,10 +88,9 @@ def retarget(
 
     Example: pytorch-variants retarget torch-2.10.0-cp311-cp311-manylinux_2_28_x86_64.whl --gpu h100
     """
-    from pytorch_variants.hardware.spelling import parse_gpu
     from pytorch_variants.retarget import RetargetOptions, retarget_path
 
-    gpus = [parse_gpu(name.strip()) for text in gpu for name in text.split(",")]
+    gpus = parse_gpus(gpu)
     options = RetargetOptions(
         wanted=tuple(gpu.number for gpu in gpus),
         keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
@@ -130,7 +100,7 @@ def retarget(
     )
 
     accounts = []
-    with _progress() as follow:
+    with follow_progress() as follow:
         for path in inputs:
             account = retarget_path(path, options, follow(path.name))
             accounts.append(account)

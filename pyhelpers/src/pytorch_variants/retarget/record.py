@@ -29,6 +29,11 @@ def _rows(record: str) -> Iterator[list[str]]:
         raise UserError(f"RECORD cannot be read ({error}): the package is damaged") from error
 
 
+def read_rows(record: str) -> dict[str, Row]:
+    """The hash and size of each file that a RECORD lists. Raises UserError on what is no RECORD."""
+    return {path: (old[0], old[1]) for path, *old in _rows(record) if len(old) > 1}
+
+
 def rewritten(record: str, changed: Mapping[str, Row], renamed: Mapping[str, str] | None = None) -> str:
     """A RECORD with new hashes for some files, by their old paths, and new paths for some.
 
