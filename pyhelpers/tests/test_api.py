@@ -18,6 +18,7 @@ from binaries import cuda_library
 from commands import call
 from conftest import FLAGSHIP, ROOT, Nix
 from loopback import GitHub
+from test_wheel import make_wheel
 
 import pytorch_variants
 from pytorch_variants.cli import app
@@ -136,6 +137,12 @@ def test_retarget_has_its_schema(tmp_path: Path) -> None:
     shutil.copy(cuda_library("many"), library)
     found = check("retarget", "retarget", library, "--gpu", "H100", "-o", tmp_path / "out")
     assert found["retargeted"][0]["libraries"][0]["kept"] == ["sm_90"]
+
+
+def test_index_has_its_schema(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    found = check("index", "index", tmp_path / "index", wheel, "--gpu", "H100")
+    assert found["wheels"][0]["variant"]["path"].startswith("variants/torch/torch-2.10.0-")
 
 
 def test_inspect_has_its_schema() -> None:

@@ -21,7 +21,7 @@ import pytorch_variants
 from pytorch_variants.findings import Origin, Policy, Report
 from pytorch_variants.names.variant import Variant
 
-COMMANDS = ("lookup", "detect", "list", "inspect", "verify", "retarget")
+COMMANDS = ("lookup", "detect", "list", "inspect", "verify", "retarget", "index")
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
 TEXTS = tomllib.loads(Path(__file__).with_name("bad_inputs.toml").read_text())

@@ -17,7 +17,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from pytorch_variants.errors import UserError
 from pytorch_variants.files import locked, write_text
 from pytorch_variants.index.catalogue import File, Wheel, read_catalogue, write_catalogue
-from pytorch_variants.index.fetch import download, find, options
+from pytorch_variants.index.fetch import check, download, find, options
 from pytorch_variants.index.pages import write_pages
 from pytorch_variants.index.variant import (
     VARIANTS,
@@ -56,11 +56,8 @@ class _Source:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; write the path of a wheel, or torch==2.10.0") from error
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _file(directory: Path, path: Path) -> File:
@@ -117,11 +114,8 @@ def _make(
     )
 
 
-def _sources(
-    directory: Path, what: Sequence[str], pythons: Sequence[str], platforms: Sequence[str]
-) -> Iterator[_Source]:
+def _sources(what: Sequence[str], choices: Sequence[Sequence[str]], fetched: Path) -> Iterator[_Source]:
     """The official wheels, each when its turn comes; what pip fetched goes when the next one is asked for."""
-    choices, fetched = options(pythons, platforms), directory / _FETCHED
     for text in what:
         if text.endswith(".whl"):
             yield _Source(Path(text).name, _sha256(Path(text)), partial(Path, text))
@@ -150,12 +144,18 @@ def build_index(
     a package has no code for gets the code that runs on it. After each wheel the index is whole. Raises
     UserError and OSError.
     """
+    choices = options(pythons, platforms)
+    for text in what:
+        if not text.endswith(".whl"):
+            check(text)
+        elif not Path(text).is_file():
+            raise UserError(f"{text}: no such file; write the path of a wheel, or torch==2.10.0")
     directory.mkdir(parents=True, exist_ok=True)
-    listed = []
+    listed, fetched = [], directory / _FETCHED
     with locked(directory):
         wheels = read_catalogue(directory)
         write_pages(directory, wheels)
-        for source in _sources(directory, what, pythons, platforms):
+        for source in _sources(what, choices, fetched):
             for gpu in dict.fromkeys(gpus):
                 old = [wheel for wheel in wheels if (wheel.source, wheel.gpu) == (source.name, gpu)]
                 made = [wheel.source_sha256 for wheel in old] != [source.sha256]
@@ -166,6 +166,6 @@ def build_index(
                     write_catalogue(directory, wheels)
                     write_pages(directory, wheels)
                 listed.append(Listed(old[0], made))
-        if (directory / _FETCHED).is_dir():
-            rmtree(directory / _FETCHED)
+        if fetched.is_dir():
+            rmtree(fetched)
     return listed

@@ -54,17 +54,21 @@ def options(pythons: Sequence[str], platforms: Sequence[str]) -> list[list[str]]
     return [target(minor, platforms) for minor in minors] or [["--only-binary", ":all:"]]
 
 
-def find(requirement: str, how: Sequence[str]) -> Found:
-    """The wheel that pip chooses for a requirement; it fetches no more than it needs for that.
-
-    Raises UserError with what pip says.
-    """
+def check(requirement: str) -> None:
+    """Raise UserError for what is no requirement."""
     try:
         Requirement(requirement)
     except InvalidRequirement:
         raise UserError(
             f'"{requirement}" is no requirement; write it as torch==2.10.0, or the path of a .whl file'
         ) from None
+
+
+def find(requirement: str, how: Sequence[str]) -> Found:
+    """The wheel that pip chooses for a requirement; it fetches no more than it needs for that.
+
+    Raises UserError with what pip says.
+    """
     report = _pip(
         *("install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps", "--report", "-"),
         *("--target", "unused", *how, requirement),
