@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,8 +98,8 @@ def uv(*arguments: object, **environment: str) -> subprocess.CompletedProcess[st
     return run(*command, "--preview-features", "wheel-variants", **environment)
 
 
-def pip(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "pip", *arguments)
+def pip(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "pip", *arguments, **environment)
 
 
 @dataclass(frozen=True)
@@ -447,6 +448,23 @@ def test_pip_fetches_what_is_named(torch: Served, tmp_path: Path, monkeypatch: p
     assert outcome.err == "pytorch-variants: pip: No matching distribution found for torch==9.9\n"
 
 
+def test_a_version_that_is_local_already(tmp_path: Path) -> None:
+    """As those on PyTorch's own index: its part stays, and the GPU's comes after it."""
+    wheel = make_wheel(tmp_path, version="2.10.0+cu128")
+    index(tmp_path / "index", wheel, "--gpu", "sm90")
+    with served(tmp_path / "index") as url:
+        for number, (program, where) in enumerate(((uv, "variants"), (pip, "sm90"))):
+            option = "--default-index" if program is uv else "--index-url"
+            result = program(
+                *("install", "torch==2.10.0", "--no-deps", "--target", tmp_path / str(number)),
+                *(option, f"{url}/{where}/"),
+                **on_a_machine("9.0"),
+            )
+            assert result.returncode == 0, result.stderr
+    assert (tmp_path / "0/torch-2.10.0+cu128.dist-info/variant.json").exists()
+    assert (tmp_path / "1/torch-2.10.0+cu128.sm90.dist-info").exists()
+
+
 def test_what_a_package_has_no_code_for(torch: Served, tmp_path: Path) -> None:
     directory = tmp_path / "index"
     outcome = call("index", directory, torch.wheels[0], "--gpu", "sm80,sm89")
@@ -493,6 +511,14 @@ class Bad:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def zipped(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    return file.getvalue()
+
+
 BAD = [
     Bad(("absent.whl",), "absent.whl: no such file; write the path of a wheel, or torch==2.10.0"),
     Bad(("torch=2.10",), '"torch=2.10" is no requirement; write it as torch==2.10.0, or the path'),
@@ -502,6 +528,16 @@ BAD = [
     Bad(("x.whl",), "write the name as it was published", {"x.whl": b""}),
     Bad(("a-1-py3-none-any-sm90.whl",), "write the name", {"a-1-py3-none-any-sm90.whl": b""}),
     Bad(("a-1-py3-none-any.whl",), "is not a zip file", {"a-1-py3-none-any.whl": b"x"}),
+    Bad(
+        ("a-1-py3-none-any.whl",),
+        "one .dist-info directory; fetch it again",
+        {"a-1-py3-none-any.whl": zipped("a")},
+    ),
+    Bad(
+        ("a-1-py3-none-any.whl",),
+        "no a-1.dist-info/METADATA in it; fetch it again",
+        {"a-1-py3-none-any.whl": zipped("a-1.dist-info/RECORD")},
+    ),
     Bad(
         ("x.whl",),
         "remove it, and the wheels are made anew",

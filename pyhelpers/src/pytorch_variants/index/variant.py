@@ -84,8 +84,11 @@ def _info(archive: ZipFile) -> str:
 
 
 def _text(archive: ZipFile, name: str, most: int) -> str:
-    with archive.open(name) as file:
-        return file.read(most).decode()
+    try:
+        with archive.open(name) as file:
+            return file.read(most).decode()
+    except KeyError:
+        raise UserError(f"{archive.filename}: no {name} in it; fetch it again") from None
 
 
 def read_metadata(wheel: Path) -> str:
