@@ -83,8 +83,8 @@ def make_environment(directory: Path, requirements: Iterable[str | Path]) -> Non
 def least(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment with the wheel and the oldest of each dependency that it allows."""
     requirements = [Requirement(text) for text in PROJECT["dependencies"]]
-    first = [f"{one.name}=={next(iter(one.specifier)).version}" for one in requirements]
-    assert all(str(one.specifier).startswith(">=") for one in requirements)
+    bounds = [[bound.version for bound in one.specifier if bound.operator == ">="] for one in requirements]
+    first = [f"{one.name}=={oldest}" for one, [oldest] in zip(requirements, bounds, strict=True)]
     make = partial(make_environment, requirements=(*first, built.wheel))
     return made_once(tmp_path_factory, "least", make) / "bin"
 

@@ -165,7 +165,7 @@ def with_a_wheel_that_is_not_there(clone: Path, package: str) -> None:
     for release in found["releases"]:
         for wheels in release["pythons"].values():
             wheels[package]["sha256"] = "0" * 64
-    pins.write_text(json.dumps(found))
+    pins.write_text(json.dumps(found, indent=2))
 
 
 # The first is one of the command line's own, the second one of PyTorch's.
