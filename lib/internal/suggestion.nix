@@ -3,6 +3,7 @@
   hardware,
   nearest,
   nearestCuda,
+  parseGpu,
   problem,
   runsOn,
 }:
@@ -11,7 +12,8 @@
   The name of the variant nearest to one that cannot be built, among those that can, "" where there is none: the same one on
   another CUDA of the package set, else one whose machine code the GPU runs, which is that of an earlier
   minor version of its compute capability, else the one that is spelled most like it. Of an official wheel the
-  GPU may run more than that code: `mkPytorchBin` keeps it.
+  GPU may run more than that code: `mkPytorchBin` keeps it. Of several GPUs it is a variant for all of them on another
+  CUDA or of the official wheel, else for those of them that can be built.
 
   # Type
 
@@ -36,16 +38,28 @@
   ...
 }@context:
 let
+  joined = lib.concatMapStringsSep "-" (gpu: gpu.name);
   name = gpu: cpu: "pytorch-${if gpu == null then "cpu" else gpu.name}-${cpu.name}";
+  worksFor = changes: problem (removeAttrs context [ "cudas" ] // changes) == null;
   works =
     choice:
-    problem (
-      removeAttrs context [ "cudas" ]
-      // {
-        inherit (choice) cpu cuda;
-        gpus = lib.optional (choice.gpu != null) choice.gpu;
-      }
-    ) == null;
+    worksFor {
+      inherit (choice) cpu cuda;
+      gpus = lib.optional (choice.gpu != null) choice.gpu;
+    };
+
+  # Of several GPUs.
+  allRun = lib.filter (other: worksFor { cuda = other; }) cudas;
+  ofWheel =
+    gpu:
+    lib.filter (
+      capability:
+      runsOn {
+        kind = "cubin";
+        inherit capability;
+      } gpu.capability
+    ) context.wheelTargets;
+  some = lib.filter (gpu: worksFor { gpus = [ gpu ]; }) gpus;
   wanted = if gpus == [ ] then null else lib.head gpus;
   refusal = context.refusal or (_: _: null);
   otherCuda = nearestCuda wanted cuda (lib.filter (other: refusal wanted other == null) cudas);
@@ -70,6 +84,16 @@ let
 in
 if cpu == null then
   ""
+else if lib.length gpus > 1 then
+  if allRun != [ ] then
+    "pytorch-cuda${lib.replaceStrings [ "." ] [ "_" ] (lib.last allRun)}-${joined gpus}-${cpu.name}"
+  else if context.wheelTargets or null != null && lib.all (gpu: ofWheel gpu != [ ]) gpus then
+    # Without a suffix: wheels' names have none.
+    "pytorch-bin-${joined (map (gpu: parseGpu gpu.capability) gpus)}, with the code that each of them runs"
+  else if some != [ ] then
+    "pytorch-${joined some}-${cpu.name}, for ${if lib.length some > 1 then "those" else "one"} of them"
+  else
+    ""
 else if
   wanted != null
   && works {
