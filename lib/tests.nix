@@ -372,11 +372,18 @@ lib.runTests {
       { gpus = [ (parseGpu "sm89") ]; wheelTargets = wheelOf; }
       # Orin runs no code of the desktop's.
       { gpus = [ (parseGpu "sm87") ]; system = "aarch64-linux"; cpu = parseCpu "armv9"; wheelTargets = wheelOf; }
+      # Several: all of them on another CUDA, the wheel's code that they run, or those that can be had.
+      { cuda = "13.0"; gpus = map parseGpu [ "sm70" "sm90" ]; }
+      { gpus = map parseGpu [ "sm89" "sm90a" ]; wheelTargets = wheelOf; }
+      { gpus = map parseGpu [ "sm61" "sm80" "sm90" ]; wheelTargets = wheelOf; }
     ];
     expected = [
       "pytorch-cuda12_9-sm70-avx2"
       "pytorch-bin-sm89, with the sm86 code that sm89 runs"
       "pytorch-sm80-armv9"
+      "pytorch-cuda12_9-sm70-sm90-avx2"
+      "pytorch-bin-sm89-sm90, with the code that each of them runs"
+      "pytorch-sm80-sm90-avx2, for those of them"
     ];
   };
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pytorch_variants.cli.frame import PATH, argument, command
-from pytorch_variants.cli.options import as_json, complete_what
+from pytorch_variants.cli.options import as_json, gpus
 from pytorch_variants.cli.output import console
 
 if TYPE_CHECKING:
@@ -90,13 +90,7 @@ def _progress() -> Iterator[Callable[[str], "Progress | None"]]:
     type=PATH,
     help="Wheels, installed packages or environments, libraries.",
 )
-@click.option(
-    "--gpu",
-    multiple=True,
-    required=True,
-    shell_complete=complete_what,
-    help="GPUs to keep, in any spelling: h100, or sm80,sm90; may be repeated.",
-)
+@gpus("A GPU to keep, in any spelling: h100, sm90", required=True)
 @click.option("--keep-ptx", is_flag=True, help="Keep the PTX of these GPUs.")
 @click.option(
     "--compatible", is_flag=True, help="For a GPU without code, keep what runs on it: sm_86 on 8.9."
@@ -120,10 +114,10 @@ def retarget(
     from pytorch_variants.hardware.spelling import parse_gpu
     from pytorch_variants.retarget import RetargetOptions, retarget_path
 
-    gpus = [parse_gpu(name.strip()) for text in gpu for name in text.split(",")]
+    wanted = [parse_gpu(name) for name in gpu]
     options = RetargetOptions(
-        wanted=tuple(gpu.number for gpu in gpus),
-        keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
+        wanted=tuple(one.number for one in wanted),
+        keep_ptx=keep_ptx or any(one.target.endswith("+PTX") for one in wanted),
         compatible=compatible,
         in_place=in_place,
         output=output,
