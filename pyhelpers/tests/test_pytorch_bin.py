@@ -72,8 +72,10 @@ def test_a_name_of_several_gpus_with_a_cuda(embedded: Nix) -> None:
 
 def test_the_table_is_what_the_wheel_has(embedded: Nix) -> None:
     """What is said of a CUDA release, against the pins, which were read from the wheel itself."""
-    pins = embedded.eval(".#legacyPackages.x86_64-linux.pkgs.pins", "p: { inherit (p) cuda gpuTargets; }")
-    assert embedded.lib("lib.internal.wheelTargets")[pins["cuda"]] == pins["gpuTargets"]
+    function = "map (release: { inherit (release) cuda gpuTargets; })"
+    table = embedded.lib("lib.internal.wheelTargets")
+    for release in embedded.eval(".#legacyPackages.x86_64-linux.pkgs.releases", function):
+        assert table[release["cuda"]] == release["gpuTargets"]
 
 
 def test_it_is_what_its_name_says(embedded: Nix) -> None:
