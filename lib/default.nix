@@ -30,6 +30,7 @@ let
       ;
   };
   parseCpu = import ./parseCpu.nix { inherit lib hardware nearest; };
+  inOrder = import ./internal/inOrder.nix { inherit lib parseGpu; };
   variants = import ./variants.nix { inherit lib hardware; };
   nearestNames = import ./internal/nearestNames.nix {
     inherit
@@ -70,6 +71,7 @@ let
       hardware
       nearest
       nearestCuda
+      parseGpu
       problem
       runsOn
       ;
@@ -115,7 +117,7 @@ let
       inherit lib runsOn;
       olderCudnn = import ./internal/olderCudnn.nix { inherit lib; };
     };
-    naming = import ./internal/variant/naming.nix { inherit lib parseCpu parseGpu; };
+    naming = import ./internal/variant/naming.nix { inherit lib inOrder parseCpu; };
     overridable = import ./internal/variant/overridable.nix { inherit lib; };
     passthru = import ./internal/variant/passthru.nix { inherit lib; };
     phases = import ./internal/variant/phases.nix {
@@ -185,8 +187,8 @@ in
       lib
       cudaVersions
       identifiers
+      inOrder
       maintainers
-      parseGpu
       runsOn
       surroundings
       wheelCuda

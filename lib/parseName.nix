@@ -111,6 +111,8 @@ let
       readCompiled
     ]
   );
+  # What it says of the wheel is not there.
+  wheel = builtins.match "(pytorch(-python3[0-9]+)?-bin${versions}-)(cpu|sm[0-9]+(-sm[0-9]+)*)(-.*)?" name;
   maker = otherMaker name;
   # "sm90a" is looked up as "sm90"
   entry = gpu: hardware.gpus.${lib.head (builtins.match "(sm[0-9]+)[af]?" gpu)} or null;
@@ -122,6 +124,10 @@ let
 in
 if read == null && maker != null then
   throw "${name}: this GPU is ${maker}"
+else if read == null && wheel != null && lib.elemAt wheel 6 == "cpu" then
+  throw "${name}: the official wheel is here for CUDA alone, and runs without a GPU too: write ${lib.head wheel}sm80, or pytorch-cpu-avx2 to compile one without CUDA"
+else if read == null && wheel != null then
+  throw "${name}: the official wheel is for no instruction set, it picks AVX2 or AVX-512 when it runs: write ${lib.head wheel}${lib.elemAt wheel 6}"
 else if read == null then
   unknown name "not a variant's name, which is pytorch-[python3XX-][cudaXX_Y-]<smXX|cpu>-<instruction set>, or pytorch-bin-<smXX> for the official wheel"
 else if unknownGpus != [ ] then

@@ -378,6 +378,8 @@ lib.runTests {
       { gpus = [ (parseGpu "sm86") (parseGpu "sm89") ]; wheelTargets = wheelOf; }
       { gpus = [ (parseGpu "sm80") (parseGpu "sm90") ]; wheelTargets = [ "9.0" ]; }
       { gpus = [ (parseGpu "sm70") (parseGpu "sm90") ]; cuda = "13.0"; }
+      { gpus = map parseGpu [ "sm89" "sm90a" ]; wheelTargets = wheelOf; }
+      { gpus = map parseGpu [ "sm61" "sm80" "sm90" ]; wheelTargets = wheelOf; }
       { cpu = parseCpu "armv9"; }
       { gpus = [ ]; wheelTargets = wheelOf; }
       { gpus = [ ]; cpu = null; }
@@ -390,8 +392,10 @@ lib.runTests {
       "nothing that works here runs on sm70"
       "nearest that works here: pytorch-sm100-avx2, whose code runs on sm103"
       "nearest that works here: pytorch-sm86-avx2, whose code runs on sm86 and sm89"
-      "nothing that works here runs on sm80 and sm90"
+      "nearest that works here: pytorch-sm90-avx2, for one of them"
       "nearest that works here: pytorch-cuda12_9-sm70-sm90-avx2"
+      "nearest that works here: pytorch-bin-sm89-sm90, with the code that each of them runs"
+      "nearest that works here: pytorch-sm80-sm90-avx2, for those of them"
       "nearest that works here: pytorch-sm90-amx"
       "nearest that works here: pytorch-sm75-avx2"
       ""

@@ -46,27 +46,39 @@ let
 
   refusal = variantsLib.internal.nixpkgsRefusal cudaPkgs;
 
-  # The default CUDA, or for a GPU that it cannot target the nearest one that can.
+  # The default CUDA, or for GPUs that it cannot target the nearest one that can.
   resolveCuda =
-    { gpu, cuda, ... }:
+    {
+      gpu ? null,
+      gpuTargets ? lib.optional (gpu != null) gpu,
+      cuda ? null,
+      ...
+    }:
+    let
+      wanted = map variantsLib.parseGpu gpuTargets;
+      targets =
+        cuda:
+        lib.all (
+          gpu: variantsLib.internal.cudaTargets gpu cuda && refusal gpu cuda == null
+        ) wanted;
+    in
     if cuda != null then
       cuda
-    else if gpu == null then
+    else if wanted == [ ] then
       defaultCuda
     else
-      let
-        wanted = variantsLib.parseGpu gpu;
-      in
-      variantsLib.internal.nearestCuda wanted defaultCuda (
-        lib.filter (cuda: refusal wanted cuda == null) cudas
-      );
+      variantsLib.internal.nearestCuda (lib.head wanted) defaultCuda (lib.filter targets cudas);
 
   build =
     choice:
     mkPytorchVariant (
       removeAttrs choice [ "cuda" ]
       // {
-        pkgs = if choice.gpu == null then pkgs else pkgsFor.${resolveCuda choice} or cudaPkgs;
+        pkgs =
+          if choice.gpu or null == null && !choice ? gpuTargets then
+            pkgs
+          else
+            pkgsFor.${resolveCuda choice} or cudaPkgs;
       }
     );
 
@@ -135,23 +147,37 @@ let
     pytorch-mps = mkPytorchVariant { inherit pkgs; };
   };
 
-  # The official wheel for one architecture, for every GPU of the table that this system can have.
-  bins =
-    { python, cuda }:
+  # The official wheel for some architectures.
+  bin =
+    {
+      python,
+      cuda,
+      gpuTargets,
+    }:
     let
       scope = cudaPkgs."python${if python == null then "3" else undotted python}".pkgs;
       # What nixpkgs' wheel is built with; the embedded set has one for each of its CUDAs.
       only = variantsLib.internal.wheelCuda scope;
-      bin =
-        gpu:
-        if cuda != null && only != null && cuda != only then
-          throw "pytorch-bin-${gpu}: the official wheel of this package set is built with CUDA ${only}: leave cuda${underscored cuda} out"
-        else
-          variantsLib.mkPytorchBin {
-            inherit gpu python;
-            # Shared as variants share theirs.
-            pkgs = pkgsFor.${if only != null then only else resolveCuda { inherit gpu cuda; }} or cudaPkgs;
-          };
+    in
+    if cuda != null && only != null && cuda != only then
+      throw "pytorch-bin-${lib.concatStringsSep "-" gpuTargets}: the official wheel of this package set is built with CUDA ${only}: leave cuda${underscored cuda} out"
+    else
+      variantsLib.mkPytorchBin {
+        inherit gpuTargets python;
+        # Shared as variants share theirs.
+        pkgs =
+          pkgsFor.${if only != null then only else resolveCuda { inherit gpuTargets cuda; }} or cudaPkgs;
+      };
+
+  # The GPUs of the table that this system can have.
+  gpusHere = lib.attrNames (
+    lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus
+  );
+
+  # One for each of them.
+  bins =
+    { python, cuda }:
+    let
       # Python is named before "-bin" or after it.
       spellings =
         gpu:
@@ -161,20 +187,75 @@ let
         ];
     in
     lib.listToAttrs (
-      lib.concatMap (gpu: map (name: lib.nameValuePair name (bin gpu)) (spellings gpu)) (
-        lib.attrNames (
-          lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus
-        )
-      )
+      lib.concatMap (
+        gpu:
+        map (
+          name:
+          lib.nameValuePair name (bin {
+            inherit python cuda;
+            gpuTargets = [ gpu ];
+          })
+        ) (spellings gpu)
+      ) gpusHere
     );
 
+  # Names of several GPUs are too many to be all listed.
+  named = name: all.${name} or (read name);
+  read =
+    name:
+    let
+      asked = variantsLib.parseName name;
+      choice = {
+        inherit (asked) python cuda;
+        gpuTargets = map (gpu: gpu.target) asked.gpus;
+      };
+      variant = build (choice // { cpu = asked.cpu.name; });
+    in
+    if asked.cuda != null && !lib.elem asked.cuda cudas then
+      throw "${name}: this package set has no CUDA ${asked.cuda}: write one of ${lib.concatStringsSep ", " cudas}, or leave it out"
+    else if asked.kind == "wheel" then
+      bin choice
+    else if asked.kind == "cached" then
+      uncut asked.gpus
+    else
+      {
+        pytorch = variant;
+        inherit (variant) torchvision torchaudio;
+      }
+      .${asked.package};
+
+  # The short names of two and of three GPUs, in order.
+  severalGpus =
+    let
+      later = gpu: lib.filter (other: order gpu < order other) gpusHere;
+      order = gpu: lib.toInt (lib.removePrefix "sm" gpu);
+      pairs = lib.concatMap (gpu: map (other: [ gpu other ]) (later gpu)) gpusHere;
+      groups = pairs ++ lib.concatMap (pair: map (gpu: pair ++ [ gpu ]) (later (lib.last pair))) pairs;
+      cpusHere = lib.attrNames (
+        lib.filterAttrs (_: cpu: lib.elem system cpu.platforms) variantsLib.hardware.cpus
+      );
+    in
+    lib.genAttrs (lib.concatMap (
+      gpus:
+      let
+        part = lib.concatStringsSep "-" gpus;
+      in
+      [ "pytorch-bin-${part}" ]
+      ++ lib.concatMap (package: map (cpu: "${package}-${part}-${cpu}") cpusHere) (
+        [ "pytorch" ] ++ companions
+      )
+    ) groups) read;
+
   # nixpkgs' own CUDA build, cut down: such names are read, and nothing builds them yet.
-  cached = lib.mapAttrs' (
-    gpu: _:
-    lib.nameValuePair "pytorch-${gpu}" (
-      throw "pytorch-${gpu}: nixpkgs' own build cannot be cut down to one GPU yet; write pytorch-${gpu}-${lib.head commonHere} to compile it, or pytorch-bin-${gpu} for the official wheel"
-    )
-  ) (lib.filterAttrs (_: gpu: lib.elem system gpu.platforms) variantsLib.hardware.gpus);
+  cached = lib.listToAttrs (
+    map (gpu: lib.nameValuePair "pytorch-${gpu}" (uncut [ variantsLib.hardware.gpus.${gpu} ])) gpusHere
+  );
+  uncut =
+    gpus:
+    let
+      names = lib.concatMapStringsSep "-" (gpu: gpu.name) gpus;
+    in
+    throw "pytorch-${names}: nixpkgs' own build cannot be cut down yet; write pytorch-${names}-${lib.head commonHere} to compile it, or pytorch-bin-${names} for the official wheel";
   commonHere = lib.filter (
     cpu: lib.elem system variantsLib.hardware.cpus.${cpu}.platforms
   ) variantsLib.hardware.common;
@@ -207,14 +288,9 @@ let
       flagship
       ;
   };
-in
-{
-  /**
-    A package per name, short or with Python or CUDA or both spelled out. A variant that this package set
-    cannot build throws a line that says why and what to write instead.
-  */
   all =
-    withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
+    severalGpus
+    // withCompanions (lib.mapAttrs (_: build) (choices ([ null ] ++ pythons) ([ null ] ++ cudas)))
     // lib.foldl' (all: versions: all // bins versions) { } (
       lib.cartesianProduct {
         python = [ null ] ++ pythons;
@@ -231,8 +307,16 @@ in
           { pkgs = if arguments ? gpu || arguments ? gpuTargets then cudaPkgs else pkgs; } // arguments
         );
       lib = variantsLib;
-      inherit pkgs cudaPkgs;
+      inherit named pkgs cudaPkgs;
     };
+in
+{
+  /**
+    A package per name, short or with Python or CUDA or both spelled out; of two or three GPUs those with short names, and
+    `named` takes any name. A variant that this package set cannot build throws a line that says why and what to write
+    instead.
+  */
+  inherit all;
 
   /**
     Those with short names that this package set can build, and the command line.

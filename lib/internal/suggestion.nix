@@ -3,6 +3,7 @@
   hardware,
   nearest,
   nearestCuda,
+  parseGpu,
   problem,
   runsOn,
 }:
@@ -10,8 +11,8 @@
 /**
   What to write instead of a variant that cannot be built, among those that can and whose code its GPUs run: the same one
   on another CUDA of the package set, else one for an earlier minor version of their compute capability, else the one that
-  is spelled most like it. Or that there is none. Of an official wheel the GPU may run more than that code: `mkPytorchBin`
-  keeps it.
+  is spelled most like it, else one for some of several GPUs. Or that there is none. Of an official wheel a GPU may run more
+  than that code: `mkPytorchBin` keeps it.
 
   # Type
 
@@ -45,6 +46,25 @@ let
   ofCuda = cuda: { inherit gpus cpu cuda; };
   otherCudas = lib.filter (other: works (ofCuda other)) cudas;
   otherCuda = nearestCuda (lib.head gpus) cuda otherCudas;
+
+  # Of several GPUs: whether the wheel has code for each, and those that a variant can be built for.
+  inWheel = lib.all (
+    gpu:
+    lib.any (
+      capability:
+      runsOn {
+        kind = "cubin";
+        inherit capability;
+      } gpu.capability
+    ) (if context.wheelTargets or null == null then [ ] else context.wheelTargets)
+  ) gpus;
+  some = lib.filter (
+    gpu:
+    works {
+      gpus = [ gpu ];
+      inherit cpu cuda;
+    }
+  ) gpus;
 
   # Without a GPU all of them run.
   runs =
@@ -80,7 +100,12 @@ else if earlier != [ ] && lib.length gpus == 1 && context.wheelTargets or null !
   "nearest that works here: pytorch-bin-${namesOf gpus}, with the ${namesOf last.gpus} code that ${namesOf gpus} runs"
 else if earlier != [ ] then
   "nearest that works here: ${name last}, whose code runs on ${listed}"
+else if lib.length gpus > 1 && inWheel then
+  # Without a suffix: wheels' names have none.
+  "nearest that works here: pytorch-bin-${namesOf (map (gpu: parseGpu gpu.capability) gpus)}, with the code that each of them runs"
 else if working != [ ] then
   "nearest that works here: ${lib.head (nearest 1 (name (ofCuda cuda)) (map name working))}"
+else if lib.length gpus > 1 && some != [ ] then
+  "nearest that works here: pytorch-${namesOf some}-${cpu.name}, for ${if lib.length some > 1 then "those" else "one"} of them"
 else
   lib.optionalString (gpus != [ ]) "nothing that works here runs on ${listed}"

@@ -27,6 +27,7 @@ from pytorch_variants.machine.advise import (
     advise,
     fitting,
 )
+from pytorch_variants.machine.command import FLAKE, Place, find_place
 from pytorch_variants.machine.detect import (
     FoundCpu,
     FoundGpu,
@@ -177,12 +178,16 @@ def test_a_gpu_that_the_table_lacks(capability: str, machine: str, variant: str,
     assert reason in advice.reasons[0]
 
 
-def test_several_gpus_are_one_build_and_the_command_builds_it(embedded: Nix, tmp_path: Path) -> None:
-    """The printed command itself, in a copy of this flake whose package set is the embedded one."""
-    outcome = call(
-        "detect", "--gpu", "H100", "--gpu", "A100", "--gpu", "9.0", "--cpuinfo", "/proc/cpuinfo", "--json"
-    )
-    command = json.loads(outcome.out)["command"]
+# Of more than three there is no attribute.
+@pytest.mark.parametrize(
+    ("gpus", "names"), [("H100, A100", "sm80-sm90"), ("H100,A100,V100,T4", "sm70-sm75-sm80-sm90")]
+)
+def test_several_gpus_are_one_build_and_the_command_builds_it(
+    gpus: str, names: str, embedded: Nix, tmp_path: Path
+) -> None:
+    """The printed command itself, of a copy of this flake whose package set is the embedded one."""
+    outcome = call("detect", "--gpu", gpus, "--gpu", "9.0", "--cpuinfo", "/proc/cpuinfo", "--json")
+    command = json.loads(outcome.out)["command"].replace(FLAKE, f"path:{tmp_path}/flake")
     flake = tmp_path / "flake"
     flake.mkdir()
     for part in ("lib", "pkgs", "checks", "pyhelpers/src", "pyhelpers/pyproject.toml", "templates"):
@@ -203,8 +208,44 @@ def test_several_gpus_are_one_build_and_the_command_builds_it(embedded: Nix, tmp
         env=embedded.environment(),
     )
     assert result.returncode == 0, result.stderr
-    assert "-sm80-sm90-" in result.stderr
-    assert parse_name(json.loads(outcome.out)["variant"]).gpus[1].name == "sm90"
+    assert f"-{names}-" in result.stderr
+    assert "-".join(gpu.name for gpu in parse_name(json.loads(outcome.out)["variant"]).gpus) == names
+
+
+@pytest.mark.parametrize(
+    ("gpus", "driver", "command"),
+    [
+        (("A100", "H100"), None, "torch && pytorch-variants retarget torch-*.whl --gpu sm80,sm90"),
+        (("RTX 4090",), "570.86.15", "'torch==2.10.*' && pytorch-variants retarget torch-*.whl --gpu sm89"),
+        (("H100",), "580.65.06", "torch && pytorch-variants retarget torch-*.whl --gpu sm90"),
+        # CUDA 13 has no code for it.
+        (("V100",), "580.65.06", "'torch==2.10.*' && pytorch-variants retarget torch-*.whl --gpu sm70"),
+        ((), None, "uv pip install torch --torch-backend cpu"),
+    ],
+)
+def test_the_command_without_nix(gpus: tuple[str, ...], driver: str | None, command: str) -> None:
+    advice = advise(named(*gpus, driver=driver), cpu("Zen 2"), place=Place("wheel"))
+    assert advice.command == (f"pip download --no-deps {command} --compatible" if gpus else command)
+
+
+def test_the_command_is_for_where_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone = tmp_path / "a clone"
+    (clone / "docs").mkdir(parents=True)
+    for file in ("run", "flake.nix"):
+        (clone / file).touch()
+    monkeypatch.chdir(clone)
+    assert find_place() == Place("clone", "./run")
+    monkeypatch.chdir(clone / "docs")
+    assert find_place(clone) == Place("clone", "../run")
+    monkeypatch.chdir(tmp_path)
+    advice = advise(named("H100"), cpu("Zen 2"), place=find_place(clone))
+    assert advice.command == "'./a clone/run' build pytorch-sm90-x86-64-v3"
+    program = tmp_path / "nix"
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_place() == Place("nix", FLAKE)
+    program.unlink()
+    assert find_place() == Place("wheel")
 
 
 def test_nvidia_smi() -> None:
@@ -337,20 +378,26 @@ def system() -> str:
     return f"{os.uname().machine}-{sys.platform}"
 
 
-def test_over_the_embedded_set_it_is_what_the_wheel_has(tmp_path: Path) -> None:
+def test_over_the_embedded_set_it_is_what_the_wheel_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of an official wheel a GPU may get an earlier one's code: that is a package of its own."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("model name : some CPU\nflags : avx avx2 fma f16c\n")
+    monkeypatch.chdir(ROOT / "docs")
     options = ("--cpuinfo", cpuinfo, "--nixpkgs", "embedded", "--flake", ROOT, "--json")
     found = {
         gpu: json.loads(call("detect", "--gpu", gpu, *options).out) for gpu in ("RTX 4090", "H100", "B300")
     }
     assert {gpu: advice["command"] for gpu, advice in found.items()} == {
-        "RTX 4090": "./run build pytorch-bin-sm89",
-        "H100": "./run build pytorch-sm90-avx2",
-        "B300": "./run build pytorch-bin-sm103",
+        "RTX 4090": "../run build pytorch-bin-sm89",
+        "H100": "../run build pytorch-sm90-avx2",
+        "B300": "../run build pytorch-bin-sm103",
     }
     assert "the official wheel has sm86 code for it" in found["RTX 4090"]["reasons"]
+    mixed = json.loads(call("detect", "--gpu", "A100, RTX 4090", *options).out)
+    assert mixed["command"] == "../run build pytorch-bin-sm80-sm89"
+    assert "the official wheel has sm86 code for sm89" in mixed["reasons"]
     refused = call("detect", "--gpu", "GTX 1080", *options)
     assert (refused.code, refused.out) == (2, "")
     assert "no code that sm61 runs" in refused.err

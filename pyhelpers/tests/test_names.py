@@ -31,6 +31,9 @@ WRONG = [
     "pytorch-bin-sm91",
     "pytorch-bin-sm90a",
     "pytorch-bin-sm90-avx2",
+    "pytorch-bin-sm80-sm90-avx512",
+    "pytorch-bin-cpu",
+    "pytorch-python313-bin-cuda13_0-cpu-avx2",
     "pytorch-python312-bin-python313-sm90",
     "pytorch-cuda13_0-bin-sm90",
     "torchvision-bin-sm90",
@@ -114,8 +117,24 @@ def test_several_architectures() -> None:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_names_say_what_to_write(name: str) -> None:
-    with pytest.raises(UserError, match=r"nearest: (pytorch|torchvision)-|write sm"):
+    with pytest.raises(UserError, match=r"nearest: (pytorch|torchvision)-|write (sm|pytorch-)"):
         parse_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("pytorch-bin-sm90-avx512", "write pytorch-bin-sm90"),
+        ("pytorch-python313-bin-cuda13_0-sm80-sm90-amx", "write pytorch-python313-bin-cuda13_0-sm80-sm90"),
+        ("pytorch-bin-cpu", "write pytorch-bin-sm80, or pytorch-cpu-avx2 to compile one without CUDA"),
+    ],
+)
+def test_what_the_official_wheel_is_not(name: str, way_out: str, nix: Nix) -> None:
+    message = nix.error(".#lib", f"lib: (lib.parseName {nix_string(name)}).name")
+    assert message.endswith(way_out)
+    with pytest.raises(UserError) as error:
+        parse_name(name)
+    assert str(error.value) == message
 
 
 def test_nix_reads_the_same(nix: Nix) -> None:
@@ -150,7 +169,7 @@ def test_what_is_not_compiled_here(name: str) -> None:
 
 def test_what_cannot_be_built_yet_says_what_to_write(nix: Nix) -> None:
     error = nix.error(".#legacyPackages.x86_64-linux.pytorch-sm90.drvPath")
-    assert error.startswith("pytorch-sm90: nixpkgs' own build cannot be cut down to one GPU yet; ")
+    assert error.startswith("pytorch-sm90: nixpkgs' own build cannot be cut down yet; ")
     assert error.endswith("write pytorch-sm90-avx2 to compile it, or pytorch-bin-sm90 for the official wheel")
 
 

@@ -21,9 +21,9 @@ def test_one_for_every_gpu_that_the_wheel_has_code_for(nix: Nix) -> None:
         }) (builtins.filter isBin (builtins.attrNames packages)))""",
     )
     codes = {name.removeprefix("pytorch-bin-"): item["code"] for name, item in found.items()}
-    assert codes.items() >= {"sm75": "7.5", "sm80": "8.0", "sm90": "9.0", "sm120": "12.0"}.items()
+    assert codes.items() >= {"sm75": ["7.5"], "sm80": ["8.0"], "sm90": ["9.0"], "sm120": ["12.0"]}.items()
     # Binary compatibility within the major compute capability.
-    assert codes.items() >= {"sm89": "8.6", "sm103": "10.0"}.items()
+    assert codes.items() >= {"sm89": ["8.6"], "sm103": ["10.0"]}.items()
     assert not codes.keys() & {"sm61", "sm87", "sm110", "sm121"}
     assert all(item["pname"] == name for name, item in found.items())
     assert len({item["drv"] for item in found.values()}) == len(found)
@@ -42,6 +42,32 @@ def test_spellings_and_a_python_that_is_not_there(nix: Nix) -> None:
     assert nix.eval(".#legacyPackages.x86_64-linux", make) == "pytorch-bin-sm89"
     missing = make.replace('gpu = "NVIDIA L40S";', 'gpu = "sm90"; python = "3.4";')
     assert "no Python 3.4" in nix.error(".#legacyPackages.x86_64-linux", missing)
+
+
+def test_several_gpus(nix: Nix) -> None:
+    """In any order and spelling, as attributes and read from a name that is none, with Python and CUDA."""
+    make = """legacy: let wheel = legacy.lib.mkPytorchBin {
+        inherit (legacy) pkgs;
+        gpuTargets = [ "L40S" "H200" "A100" "9.0" ];
+      }; in { inherit (wheel) code gpu pname; }"""
+    assert nix.eval(".#legacyPackages.x86_64-linux", make) == {
+        "code": ["8.0", "8.6", "9.0"],
+        "gpu": "sm80-sm89-sm90",
+        "pname": "pytorch-bin-sm80-sm89-sm90",
+    }
+    same = """legacy: map (variant: variant.drvPath) [
+      legacy.pytorch-bin-sm80-sm90 (legacy.named "pytorch-bin-sm90-sm80")
+      legacy.pytorch-sm75-sm80-sm90-avx2 (legacy.named "pytorch-sm90-sm80-sm75-avx2")
+      legacy.torchvision-sm80-sm90-avx2 (legacy.named "torchvision-sm90-sm80-avx2")
+    ]"""
+    found = nix.eval(".#legacyPackages.x86_64-linux", same)
+    assert found[::2] == found[1::2]
+
+
+def test_a_name_of_several_gpus_with_a_cuda(embedded: Nix) -> None:
+    name = "pytorch-bin-cuda13_0-sm75-sm80-sm90-sm120"
+    found = embedded.eval(".#named", f'named: {{ inherit (named "{name}") cuda gpu version; }}')
+    assert (found["cuda"], found["gpu"]) == ("13.0", "sm75-sm80-sm90-sm120")
 
 
 def test_the_table_is_what_the_wheel_has(embedded: Nix) -> None:

@@ -233,7 +233,45 @@ def test_cli_asks_of_the_package_set_that_was_chosen() -> None:
     assert result.returncode == 0, result.stderr
     embedded = "package set: pkgs/embedded" in result.stderr
     command = result.stdout.splitlines()[-1]
-    assert command.startswith("./run build pytorch-bin-sm89" if embedded else "nix build .#pytorch-sm89-")
+    assert command.startswith(f"./run build pytorch-{'bin-' * embedded}sm89")
+
+
+def test_several_gpus_from_what_is_detected_to_what_is_built(tmp_path: Path) -> None:
+    """The line that is printed, where it is printed, and the environment for both."""
+    options = ("--nixpkgs", "embedded", "--gpu", "H100, A100", "--cpuinfo", "/proc/cpuinfo")
+    detected = run(ROOT / "run", "cli", "detect", *options, cwd=tmp_path)
+    assert detected.returncode == 0, detected.stderr
+    command = detected.stdout.splitlines()[-1]
+    assert re.fullmatch(r"\S+/run build pytorch-sm80-sm90-\S+", command)
+    built = subprocess.run(
+        ["bash", "-c", f"{command} --nixpkgs embedded"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    [flags] = [line for line in built.stdout.splitlines() if "architecture flags" in line]
+    assert flags.count("sm_80 sm_90") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("pytorch-sm80-sm61-avx2", "nearest that works here: pytorch-sm80-avx2, for one of them"),
+        ("pytorch-sm80-sm89-avx2", "nearest that works here: pytorch-bin-sm80-sm89, with the code that each"),
+        ("pytorch-sm80-sm90", "write pytorch-sm80-sm90-avx2 to compile it, or pytorch-bin-sm80-sm90"),
+        ("pytorch-bin-sm50-sm90", "no code that sm50 runs"),
+        ("pytorch-bin-cuda11_0-sm80-sm90", "no CUDA 11.0: write one of 12.8, 13.0"),
+        ("pytorch-bin-sm90-avx512", "write pytorch-bin-sm90"),
+        ("pytorch-bin-cpu", "write pytorch-bin-sm80, or pytorch-cpu-avx2"),
+    ],
+)
+def test_gpus_that_do_not_go_together(name: str, way_out: str) -> None:
+    result = run(ROOT / "run", "build", name, "--nixpkgs", "embedded")
+    assert result.returncode == 2
+    [line] = [line for line in result.stderr.splitlines() if not line.startswith("run: package set: ")]
+    assert way_out in line
 
 
 def test_nix_passes_on_what_nix_says() -> None:

@@ -1,7 +1,7 @@
 {
   lib,
+  inOrder,
   parseCpu,
-  parseGpu,
 }:
 
 let
@@ -37,12 +37,7 @@ in
 */
 settings:
 let
-  # One of each, in order, however they were named: an H100 and an H200 are one target.
-  gpus = lib.sort (a: b: lib.versionOlder a.target b.target) (
-    lib.attrValues (
-      lib.listToAttrs (map (g: lib.nameValuePair g.target g) (map parseGpu settings.gpuTargets))
-    )
-  );
+  gpus = inOrder settings.gpuTargets;
   cpu = if settings.cpu == null then null else parseCpu settings.cpu;
   cudaSupport = gpus != [ ];
   gpuName =

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pytorch_variants.cli.frame import PATH, command
-from pytorch_variants.cli.options import as_json, complete_what, flake, nixpkgs
+from pytorch_variants.cli.options import as_json, flake, gpus, nixpkgs
 from pytorch_variants.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ def print_advice(console: "Console", advice: "Advice") -> None:
 
 
 @command
-@click.option(
-    "--gpu",
-    multiple=True,
-    shell_complete=complete_what,
-    help="A GPU of another machine, in any spelling; may be repeated.",
-)
+@gpus("A GPU of another machine, in any spelling")
 @click.option("--cpuinfo", type=PATH, help="A copy of another machine's /proc/cpuinfo.")
 @click.option("--driver", help="The driver's version on another machine, as in 570.86.15.")
 @nixpkgs
@@ -65,6 +60,7 @@ def detect(
 
     from pytorch_variants import nix
     from pytorch_variants.machine.advise import advise
+    from pytorch_variants.machine.command import find_place
     from pytorch_variants.machine.detect import find_machine
 
     found, cpu = find_machine(gpu, cpuinfo, driver)
@@ -85,7 +81,7 @@ def detect(
             },
             key=version,
         )
-    advice = advise(found, cpu, targets)
+    advice = advise(found, cpu, targets, find_place(flake))
     if json:
         machine = {**asdict(found), "cpu": {"model": cpu.model, "platform": cpu.platform}}
         print_json({"schema": 1, "machine": machine, **asdict(advice)})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytorch_variants.cli.frame import PATH, argument, command
-from pytorch_variants.cli.options import as_json, complete_what, parse_gpus
+from pytorch_variants.cli.options import as_json, gpus
 from pytorch_variants.cli.output import console, follow_progress, megabytes, print_json
 
 if TYPE_CHECKING:
@@ -62,13 +62,7 @@ def print_listed(directory: Path, listed: Sequence["Listed"]) -> None:
     required=True,
     help="Official wheels: paths, or requirements (torch==2.10.0), which pip fetches.",
 )
-@click.option(
-    "--gpu",
-    multiple=True,
-    required=True,
-    shell_complete=complete_what,
-    help="GPUs to make a wheel each for, in any spelling: h100, or sm80,sm90; may be repeated.",
-)
+@gpus("A GPU to make a wheel for, in any spelling: h100, sm90", required=True)
 @click.option(
     "--compatible", is_flag=True, help="For a GPU without code, take what runs on it: sm_86 on 8.9."
 )
@@ -90,14 +84,14 @@ def index(
 
     Example: pytorch-variants index wheels torch==2.10.0 --gpu a100,h100
     """
+    from pytorch_variants.hardware.spelling import parse_gpu
     from pytorch_variants.index import build_index
 
-    gpus = [one.number for one in parse_gpus(gpu)]
     with follow_progress() as follow:
         listed = build_index(
             directory,
             what,
-            gpus,
+            [parse_gpu(name).number for name in gpu],
             compatible=compatible,
             pythons=python,
             platforms=platform,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pytorch_variants.cli.frame import PATH, argument, command
-from pytorch_variants.cli.options import as_json, complete_what
+from pytorch_variants.cli.options import as_json, gpus
 from pytorch_variants.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _gpus(texts: Sequence[str]) -> "list[Gpu]":
     from pytorch_variants.machine.detect import find_gpus
 
     found = []
-    for text in [part.strip() for value in texts for part in value.split(",")]:
+    for text in texts:
         if text.lower() != HERE_GPU:
             found.append(parse_gpu(text))
             continue
@@ -116,12 +116,7 @@ def _gpus(texts: Sequence[str]) -> "list[Gpu]":
     type=PATH,
     help="Wheels, libraries, packages, site-packages, environments, Nix results.",
 )
-@click.option(
-    "--gpu",
-    multiple=True,
-    shell_complete=complete_what,
-    help='A GPU in any spelling, or "here" for this machine\'s; may be repeated.',
-)
+@gpus('A GPU in any spelling, or "here" for this machine\'s')
 @as_json
 def inspect(paths: Sequence[Path], gpu: Sequence[str], json: bool) -> None:
     """Show what GPU code and CPU instructions libraries have, and which GPUs run them.

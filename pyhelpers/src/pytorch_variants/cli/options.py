@@ -1,15 +1,12 @@
 """Options that several commands have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from pytorch_variants.cli.frame import PATH
-
-if TYPE_CHECKING:
-    from pytorch_variants.hardware.table import Gpu
+from pytorch_variants.cli.frame import PATH, Function
 
 
 def complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -24,11 +21,20 @@ def complete_what(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
-def parse_gpus(texts: Sequence[str]) -> list["Gpu"]:
-    """GPUs in any spelling, of an option that may be repeated or have several with commas between."""
-    from pytorch_variants.hardware.spelling import parse_gpu
+def _one_by_one(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(part.strip() for text in texts or () for part in text.split(","))
 
-    return [parse_gpu(name.strip()) for text in texts for name in text.split(",")]
+
+def gpus(help: str, required: bool = False) -> Callable[[Function], Function]:
+    """The option --gpu: as many as are written, with commas between them or each with the option."""
+    return click.option(
+        "--gpu",
+        multiple=True,
+        required=required,
+        callback=_one_by_one,
+        shell_complete=complete_what,
+        help=f"{help}; several with commas, or the option again.",
+    )
 
 
 as_json = click.option("--json", is_flag=True, help="Print JSON, for machines.")
@@ -47,12 +53,7 @@ nixpkgs = click.option(
 system_filter = click.option(
     "--system", multiple=True, help="x86_64-linux or aarch64-linux; may be repeated."
 )
-gpu_filter = click.option(
-    "--gpu",
-    multiple=True,
-    shell_complete=complete_what,
-    help="A GPU in any spelling, or cpu for none; may be repeated.",
-)
+gpu_filter = gpus("A GPU in any spelling, or cpu for none")
 cpu_filter = click.option(
     "--cpu", multiple=True, shell_complete=complete_what, help="An instruction set; may be repeated."
 )

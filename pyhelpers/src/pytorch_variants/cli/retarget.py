@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pytorch_variants.cli.frame import PATH, argument, command
-from pytorch_variants.cli.options import as_json, complete_what, parse_gpus
+from pytorch_variants.cli.options import as_json, gpus
 from pytorch_variants.cli.output import console, follow_progress, megabytes
 
 if TYPE_CHECKING:
@@ -61,13 +61,7 @@ def print_account(account: "Account", console: "Console") -> None:
     type=PATH,
     help="Wheels, installed packages or environments, libraries.",
 )
-@click.option(
-    "--gpu",
-    multiple=True,
-    required=True,
-    shell_complete=complete_what,
-    help="GPUs to keep, in any spelling: h100, or sm80,sm90; may be repeated.",
-)
+@gpus("A GPU to keep, in any spelling: h100, sm90", required=True)
 @click.option("--keep-ptx", is_flag=True, help="Keep the PTX of these GPUs.")
 @click.option(
     "--compatible", is_flag=True, help="For a GPU without code, keep what runs on it: sm_86 on 8.9."
@@ -88,12 +82,13 @@ def retarget(
 
     Example: pytorch-variants retarget torch-2.10.0-cp311-cp311-manylinux_2_28_x86_64.whl --gpu h100
     """
+    from pytorch_variants.hardware.spelling import parse_gpu
     from pytorch_variants.retarget import RetargetOptions, retarget_path
 
-    gpus = parse_gpus(gpu)
+    wanted = [parse_gpu(name) for name in gpu]
     options = RetargetOptions(
-        wanted=tuple(gpu.number for gpu in gpus),
-        keep_ptx=keep_ptx or any(gpu.target.endswith("+PTX") for gpu in gpus),
+        wanted=tuple(one.number for one in wanted),
+        keep_ptx=keep_ptx or any(one.target.endswith("+PTX") for one in wanted),
         compatible=compatible,
         in_place=in_place,
         output=output,

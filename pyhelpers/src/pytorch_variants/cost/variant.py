@@ -47,8 +47,7 @@ _SOURCE_BASIS = (
 _FACTS = """
 packages:
 let
-  variant = packages.VARIANT
-    or (throw "VARIANT has no package of its own: lib.mkPytorchVariant makes it");
+  variant = packages.named "VARIANT";
   inherit (variant) cudaSupport;
   untouched =
     if packages.pkgs ? path then
@@ -222,7 +221,7 @@ def _wheels(
 _DOWNLOADS = """
 packages:
 let
-  variant = packages.VARIANT;
+  variant = packages.named "VARIANT";
 in
 {
   inherit (variant) drvPath;
@@ -308,9 +307,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     asking = ["--option", "connect-timeout", "5", "--option", "download-attempts", "1"]
     if to_add:
         asking += ["--option", "extra-substituters", " ".join(to_add)]
-    messages = nix.nix(
-        "build", "--dry-run", "--no-link", f"{packages}.{variant}", *options, *asking, messages=True
-    )
+    messages = nix.nix("build", "--dry-run", "--no-link", f"{torch}^out", *asking, messages=True)
     to_build, fetch, packed, unpacked = read_dry_run(messages)
     known = nix.derivations(torch)
     download = [path for path in to_build if known[path].fixed]

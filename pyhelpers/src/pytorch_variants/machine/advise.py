@@ -1,6 +1,5 @@
 """Which variant is the best for a machine, and why."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pytorch_variants.hardware.table import (
     driver_floors,
     gpus,
 )
+from pytorch_variants.machine.command import HERE, Place, command, find_place
 from pytorch_variants.machine.detect import (
     FoundCpu,
     FoundGpu,
@@ -132,37 +132,28 @@ def _driver(chosen: Iterable[Gpu], driver: str | None) -> tuple[str, str | None]
     return f"driver {driver} runs CUDA {' and '.join(runs)}" + (needs and f"; {needs}"), None
 
 
-def _command(name: str, chosen: Sequence[Gpu], cpu: Cpu, official: bool) -> str:
-    if official:
-        return f"./run build {name}"
-    if len(chosen) < 2 and all(gpu.target == gpu.capability for gpu in chosen):
-        return f"nix build .#{name}"
-    # Several GPUs have no package name.
-    targets = " ".join(json.dumps(gpu.target) for gpu in chosen)
-    return (
-        "nix build --impure --expr '(builtins.getFlake (toString ./.))"
-        ".legacyPackages.${builtins.currentSystem}.mkPytorchVariant "
-        f'{{ gpuTargets = [ {targets} ]; cpu = "{cpu.name}"; }}\''
-    )
+def _of_wheel(gpus: Sequence[Gpu], targets: Iterable[str]) -> tuple[str | None, list[str]]:
+    """The official wheel's package for GPUs of which it is not built for all, and why; else nothing."""
+    have = [int(target.replace(".", "")) for target in targets]
+    reasons = []
+    for gpu in gpus:
+        near = nearest_code(have, gpu.number)
+        if near is None:
+            raise UserError(
+                f"the official wheel has no code that {gpu.name} runs: write --nixpkgs locked or the path of "
+                "a nixpkgs, which compiles"
+            )
+        if near != gpu.number:
+            it = gpu.name if len(gpus) > 1 else "it"
+            reasons.append(f"the official wheel has sm{near} code for {it}")
+    return (f"pytorch-bin-{'-'.join(gpu.name for gpu in gpus)}" if reasons else None), reasons
 
 
-def _of_wheel(gpu: Gpu, targets: Iterable[str]) -> tuple[str | None, str | None]:
-    """The official wheel's package for a GPU that it is not built for, and the reason; for others nothing."""
-    near = nearest_code((int(target.replace(".", "")) for target in targets), gpu.number)
-    if near is None:
-        raise UserError(
-            f"the official wheel has no code that {gpu.name} runs: write --nixpkgs locked or the path of a "
-            "nixpkgs, which compiles"
-        )
-    if near == gpu.number:
-        return None, None
-    return f"pytorch-bin-{gpu.name}", f"the official wheel has sm{near} code for it"
-
-
-def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = ()) -> Advice:
+def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = (), place: Place = HERE) -> Advice:
     """The best variant for some GPUs and a CPU: the GPUs' own architectures, the CPU's most demanding set.
 
     `wheel_targets` ("9.0") are what the official wheel is built for, where that takes the place of compiling.
+    `place` is where the command is to work.
 
     Raises UserError for a GPU that is known by name only and to nobody, and for one that is on no machine
     with such a CPU.
@@ -185,17 +176,16 @@ def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = ()) -
         reason, problem = _driver(chosen, found.driver)
         reasons.extend([reason] if reason else [])
     names = [f"pytorch-{'-'.join(gpu.name for gpu in chosen) or 'cpu'}-{fit.name}" for fit in sets]
-    official = bool(wheel_targets) and len(chosen) < 2
-    if official and not chosen:
+    if wheel_targets and not chosen:
         problem = "the official wheel is built for CUDA: write --gpu, or --nixpkgs locked, which compiles"
-    elif official:
-        wheel, why = _of_wheel(chosen[0], wheel_targets)
+    elif wheel_targets:
+        wheel, why = _of_wheel(chosen, wheel_targets)
         names = [wheel] if wheel else names
-        reasons.extend([why] if why else [])
+        reasons.extend(why)
     return Advice(
         variant=names[-1],
         second=names[-2] if len(names) > 1 else None,
-        command=_command(names[-1], chosen, sets[-1], official),
+        command=command(place, names[-1], chosen, sets[-1], found.driver),
         reasons=tuple(reasons),
         problem=problem,
     )
@@ -207,4 +197,4 @@ def detect(gpus: Sequence[str] = (), cpuinfo: Path | None = None, driver: str | 
     GPUs are named in any spelling. Raises UserError for what is no GPU, and where the CPU cannot be read, as
     on systems other than Linux: there, copy another machine's /proc/cpuinfo.
     """
-    return advise(*find_machine(gpus, cpuinfo, driver))
+    return advise(*find_machine(gpus, cpuinfo, driver), place=find_place())

@@ -35,6 +35,12 @@ _WHEEL = re.compile(
     f"pytorch(?:-python3(?P<first>[0-9]+)(?=-bin(?!-python)))?-bin{_VERSIONS}-{_PLAIN_GPUS}", re.ASCII
 )
 _CACHED = re.compile(f"pytorch{_VERSIONS}-{_PLAIN_GPUS}", re.ASCII)
+# What it says of the wheel is not there.
+_WHEEL_OF_MORE = re.compile(
+    r"(?P<start>pytorch(?:-python3[0-9]+)?-bin(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?-)"
+    r"(?P<gpus>cpu|sm[0-9]+(?:-sm[0-9]+)*)(?:-.*)?",
+    re.ASCII | re.DOTALL,
+)
 _START = re.compile(
     "(?:pytorch(?:-python3[0-9]+)?(?P<wheel>-bin)(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?"
     "|(?:pytorch|torchvision|torchaudio)(?:-python3[0-9]+)?(?:-cuda[0-9]+_[0-9]+)?)?",
@@ -152,6 +158,16 @@ def parse_name(name: str) -> Variant:
     parts = wheel or cached or _COMPILED.fullmatch(name)
     if parts is None and (maker := other_maker(name)):
         raise UserError(f"{name}: this GPU is {maker}")
+    if parts is None and (more := _WHEEL_OF_MORE.fullmatch(name)):
+        if more["gpus"] == "cpu":
+            raise UserError(
+                f"{name}: the official wheel is here for CUDA alone, and runs without a GPU too: "
+                f"write {more['start']}sm80, or pytorch-cpu-avx2 to compile one without CUDA"
+            )
+        raise UserError(
+            f"{name}: the official wheel is for no instruction set, it picks AVX2 or AVX-512 when it runs: "
+            f"write {more['start']}{more['gpus']}"
+        )
     if parts is None:
         raise _unknown(
             name,
