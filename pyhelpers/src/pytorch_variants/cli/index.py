@@ -68,7 +68,7 @@ def print_listed(directory: Path, listed: Sequence["Listed"]) -> None:
 )
 @click.option("--python", multiple=True, help="Fetch for this Python, as 3.12; may be repeated.")
 @click.option(
-    "--platform", multiple=True, help="Fetch for this platform, as manylinux_2_28_aarch64; may be repeated."
+    "--platform", multiple=True, help="Fetch for this platform, by a tag of pip's; may be repeated."
 )
 @as_json
 def index(

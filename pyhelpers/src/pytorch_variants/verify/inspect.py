@@ -362,8 +362,12 @@ def _all(items: Sequence[_Item], jobs: int) -> Iterator[tuple[_Item, _Facts]]:
     waiting = sorted(items, key=lambda item: -item.size)
     while waiting:
         with ProcessPoolExecutor(min(jobs, len(waiting))) as pool:
-            started: list[tuple[_Item, Future[_Facts]]] = [(i, pool.submit(_read, i)) for i in waiting]
-            again = []
+            started = list[tuple[_Item, Future[_Facts]]]()
+            # A pool whose process has ended by then takes no more.
+            with suppress(BrokenProcessPool):
+                for item in waiting:
+                    started.append((item, pool.submit(_read, item)))
+            again = waiting[len(started) :]
             for item, future in started:
                 try:
                     yield item, future.result()
