@@ -7,14 +7,34 @@ as_root() {
   elif command -v sudo >/dev/null; then
     sudo "$@"
   else
-    fail "needs root to run '$*', and there is no sudo: run it as root, then ./run again"
+    fail "needs root to run '$*', and there is no sudo: let root run it, then ./run again"
   fi
 }
 
+can_be_root() { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
+
 is_debian() { command -v apt-get >/dev/null && [ -r /etc/os-release ]; }
 
+# apt_reason MESSAGES: what to do about an update that failed.
+apt_reason() {
+  case $(cat "$1") in
+    *"Release file"*"is expired"*) printf %s "a mirror's list is too old (Release file expired): write another mirror into /etc/apt/sources.list or /etc/apt/sources.list.d, or set this machine's clock, if $(date +%F) is not today" ;;
+    *"Release file"*"is not valid yet"*) printf %s "a mirror's list is of a later day than this machine's clock, which says $(date +%F): set the clock" ;;
+    *) printf %s "check the network and the package sources" ;;
+  esac
+}
+
 apt_update() {
-  [ -n "${apt_updated:-}" ] || as_root apt-get update -qq || fail "apt-get update failed: check the network and the package sources"
+  [ -z "${apt_updated:-}" ] || return 0
+  messages=$(mktemp)
+  as_root env LC_ALL=C apt-get update -qq 2>"$messages" || {
+    reason=$(apt_reason "$messages")
+    cat "$messages" >&2
+    rm -f "$messages"
+    fail "apt-get update failed: $reason"
+  }
+  cat "$messages" >&2
+  rm -f "$messages"
   apt_updated=1
 }
 

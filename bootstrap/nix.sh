@@ -39,7 +39,7 @@ fetch_trixie() {
     say "unpacking Debian 13's Nix into .nix, from $mirror: 39 MB, and the system stays as it is"
     printf 'deb [arch=%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s trixie main\n' \
       "$(dpkg --print-architecture)" "$mirror" >"$1/sources.list"
-    private_apt "$1" update >"$1/log" 2>&1 &&
+    LC_ALL=C private_apt "$1" update >"$1/log" 2>&1 &&
       private_apt "$1" install -y --download-only --no-install-recommends "$2" >>"$1/log" 2>&1 && return
     cat "$1/log" >&2
   done
@@ -54,7 +54,7 @@ make_private_nix() (
   trap 'rm -rf "$making"' EXIT
   trap 'exit 130' HUP INT TERM
   fetch_trixie "$making" nix-bin ||
-    fail "apt could not fetch Debian 13's nix-bin: see its message above, or install Nix 2.18 or later as https://nixos.org/download says"
+    fail "apt could not fetch Debian 13's nix-bin: $(apt_reason "$making/log"), or install Nix 2.18 or later as https://nixos.org/download says"
   for package in "$making"/cache/archives/*.deb; do
     dpkg-deb --extract "$package" "$making/unpacked"
   done
@@ -85,7 +85,23 @@ use_private_nix() {
 
 have_nix() { nix_is_new_enough || use_private_nix; }
 
+# Whose the store is and who can make one, before anything is installed. Nix reads NIX_STATE_DIR too.
+check_store() {
+  state=${NIX_STATE_DIR:-/nix/var/nix}
+  [ ! -S "$state/daemon-socket/socket" ] || return 0
+  if [ ! -e "$state" ]; then
+    can_be_root || fail "Nix needs /nix, which root alone can make, and there is no sudo: let root run 'install -d -m 0755 -o $(id -u) -g $(id -g) /nix', then ./run again"
+  elif [ ! -w "$state" ]; then
+    owner=$(stat -c %U "$state")
+    if can_be_root; then
+      fail "the Nix store is $owner's, and no Nix daemon runs: start it (sudo systemctl start nix-daemon), or run this as $owner"
+    fi
+    fail "the Nix store is $owner's, no Nix daemon runs, and there is no sudo: let root start the daemon (systemctl start nix-daemon), or run this as $owner"
+  fi
+}
+
 ensure_nix() {
+  check_store
   have_nix && return
   official="install Nix 2.18 or later as https://nixos.org/download says, then run this again"
   is_debian || fail "Nix is missing or older than 2.18, and this is neither Debian nor Ubuntu: $official"
@@ -122,8 +138,6 @@ build-users-group ="
       # Without this one Nix takes a store under the home directory, where nothing finds what it is built with:
       # https://github.com/NixOS/nix/pull/6714
       mkdir -p /nix/var/nix
-    elif [ ! -w /nix/var/nix ]; then
-      fail "the Nix store is $(stat -c %U /nix/var/nix)'s, and no Nix daemon runs: start it (sudo systemctl start nix-daemon), or run this as $(stat -c %U /nix/var/nix)"
     fi
   fi
   export NIX_CONFIG

@@ -1,4 +1,4 @@
-"""Link packages into a virtual environment: environment.py OUT SITE_PACKAGES SITE...
+"""Link packages into a virtual environment: environment.py OUT SITE_PACKAGES MAKE_VENV SITE...
 
 Every directory is real and every file a symbolic link, since the wheels' libraries find each other by
 paths relative to the directory that they were loaded from ($ORIGIN).
@@ -50,7 +50,14 @@ def write_scripts(site: Path, python: Path) -> None:
             script.chmod(0o755)
 
 
-def main(out: Path, site_packages: str, sites: list[Path]) -> None:
+def write_constraints(site: Path, out: Path, companions: str) -> None:
+    """What pip is not to replace beside this PyTorch, and the packages that are compiled for it."""
+    found = [file.name.removesuffix(".dist-info").split("-") for file in site.glob("*.dist-info")]
+    kept = [f"{name}=={version}" for name, version in found if name in ("torch", "triton")]
+    (out / "constraints.txt").write_text("\n".join([*sorted(kept), *companions.split(), ""]))
+
+
+def main(out: Path, site_packages: str, make_venv: Path, sites: list[Path]) -> None:
     site = out / site_packages
     for source in sites:
         link_tree(source, site)
@@ -61,7 +68,12 @@ def main(out: Path, site_packages: str, sites: list[Path]) -> None:
         (binaries / name).symlink_to(interpreter)
     (out / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
     write_scripts(site, binaries / "python")
+    if companions := os.environ.get("COMPANIONS"):
+        write_constraints(site, out, companions)
+        script = binaries / "make-venv"
+        script.write_text(f"#!{binaries / 'python'}\n{make_venv.read_text()}")
+        script.chmod(0o755)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], [Path(site) for site in sys.argv[3:]])
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), [Path(site) for site in sys.argv[4:]])

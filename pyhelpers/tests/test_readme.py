@@ -14,7 +14,7 @@ from conftest import FLAGSHIP, ROOT, Nix
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(
-    r"^    ((?:nix|\./run|python3|(?:result|venv)/bin/python|pytorch-variants) .+?)(?: +# .*)?$",
+    r"^    ((?:nix|\./run|(?:result|venv)/bin/(?:python|pip|make-venv)|pytorch-variants) .+?)(?: +# .*)?$",
     README,
     re.MULTILINE,
 )
@@ -129,3 +129,31 @@ def test_command(command: str, clone: Path, embedded: Nix) -> None:
         assert FOUND[command] in " ".join(result.stdout.split())
     else:
         assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_undoing_it_leaves_nothing(tmp_path: Path) -> None:
+    """The lines themselves, with directories of their own in the place of /nix and of the home directory."""
+    [lines] = re.findall(
+        r"^## Undoing it\n\nIn the clone:\n\n((?:    .*\n)+)",
+        README.replace("/nix\n", "/store\n"),
+        re.MULTILINE,
+    )
+    clone, home, store, programs = (tmp_path / name for name in ("clone", "home", "store", "bin"))
+    made = [clone / ".nix", clone / ".venv", clone / "venv", home / ".cache" / "nix", store / "store"]
+    for directory in (*made, programs, home / "Documents"):
+        directory.mkdir(parents=True)
+    for link in ("result", "result-report"):
+        (clone / link).symlink_to(store / "store")
+    for kept in (clone / "run", clone / "results.txt"):
+        kept.touch()
+    for name, script in {"sudo": 'exec "$@"', "pipx": f"echo $* >{tmp_path}/pipx"}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    environment = {"HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}"}
+    script = lines.replace(" /store", f" {store}")
+    subprocess.run(["sh", "-ec", script], cwd=clone, env=environment, check=True)
+    assert (tmp_path / "pipx").read_text() == "uninstall pytorch-variants\n"
+    assert sorted(path.name for path in clone.iterdir()) == ["results.txt", "run"]
+    assert sorted(path.name for path in home.iterdir()) == [".cache", "Documents"]
+    assert not list((home / ".cache").iterdir())
+    assert not store.exists()

@@ -4,8 +4,13 @@ import json
 import os
 import platform
 import re
+import select
 import shutil
+import signal
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -185,6 +190,112 @@ def test_without_a_network(
         rf"(run|pytorch-variants): {package} \S+ could not be fetched: check the network .*", line
     )
     assert all(line.startswith(("run: package set: ", "run: preparing ")) for line in progress)
+
+
+def test_ctrl_c_says_what_is_kept(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waits for a registry that does not answer."""
+    with_a_wheel_that_is_not_there(clone, "mdurl")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "1000")
+        building = subprocess.Popen(
+            [clone / "run", "build", FLAGSHIP, "--nixpkgs", "embedded"],
+            cwd=clone,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert building.stderr
+        stream = building.stderr.fileno()
+        messages = b""
+        while silent.fileno() not in select.select([silent.fileno(), stream], [], [])[0]:
+            said = os.read(stream, 4096)
+            assert said, messages
+            messages += said
+        os.killpg(building.pid, signal.SIGINT)
+        messages += building.communicate()[1]
+    assert building.returncode == 130
+    assert messages.decode().splitlines()[-1] == (
+        "run: stopped; what has been fetched and built whole is kept, so ./run build again goes on from there"
+    )
+
+
+@pytest.fixture
+def bootstrap() -> Iterator[Path]:
+    """The scripts and no more, where another user can read them; programs without sudo."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o755)
+    shutil.copytree(ROOT / "bootstrap", directory / "bootstrap")
+    (directory / "bin").mkdir()
+    for name in ("cat", "date", "env", "id", "mktemp", "rm", "sh", "stat"):
+        (directory / "bin" / name).symlink_to(shutil.which(name) or name)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def function(directory: Path, script: str, **environment: str) -> str:
+    """The line that a function of the scripts ends with, for a user that is not root."""
+    user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    result = subprocess.run(
+        [shutil.which("sh") or "sh", "-euc", f'root={directory}; . "$root/bootstrap/load.sh"; {script}'],
+        env={"PATH": str(directory / "bin"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        **user,  # type: ignore[call-overload]
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    line: str = result.stderr.splitlines()[-1]
+    return line
+
+
+def test_another_users_store(bootstrap: Path) -> None:
+    state = bootstrap / "state"
+    absent = function(bootstrap, "ensure_nix", NIX_STATE_DIR=str(state))
+    assert re.search(
+        "root alone can make.*let root run 'install -d -m 0755 -o [0-9]+ -g [0-9]+ /nix'", absent
+    )
+    state.mkdir(mode=0o555)
+    owner = Path(state).owner()
+    without = function(bootstrap, "ensure_nix", NIX_STATE_DIR=str(state))
+    assert without == (
+        f"run: the Nix store is {owner}'s, no Nix daemon runs, and there is no sudo: "
+        f"let root start the daemon (systemctl start nix-daemon), or run this as {owner}"
+    )
+    program(bootstrap / "bin" / "sudo", "exit 1")
+    assert "start it (sudo systemctl start nix-daemon), or run this as" in function(
+        bootstrap, "ensure_nix", NIX_STATE_DIR=str(state)
+    )
+
+
+@pytest.mark.parametrize(
+    ("says", "way_out"),
+    [
+        (
+            "E: Release file for http://mirror/dists/trixie/InRelease is expired (invalid since 3d 1h 2min). "
+            "Updates for this repository will not be applied.",
+            "write another mirror into /etc/apt/sources.list",
+        ),
+        (
+            "E: Release file for http://mirror/dists/trixie/InRelease is not valid yet (invalid for another "
+            "2h). Updates for this repository will not be applied.",
+            "set the clock",
+        ),
+        (
+            "E: The repository 'http://mirror trixie Release' does not have a Release file.",
+            "check the network",
+        ),
+    ],
+)
+def test_what_apt_says(says: str, way_out: str, bootstrap: Path) -> None:
+    program(
+        bootstrap / "bin" / "sudo",
+        f"""[ "$*" = "env LC_ALL=C apt-get update -qq" ]
+echo "{says}" >&2
+exit 100""",
+    )
+    line = function(bootstrap, "apt_update")
+    assert line.startswith("run: apt-get update failed: ")
+    assert way_out in line
 
 
 def test_a_disk_that_is_too_small(clone: Path, embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:
