@@ -183,9 +183,11 @@ def test_a_gpu_that_the_table_lacks(capability: str, machine: str, variant: str,
     ("gpus", "names"), [("H100, A100", "sm80-sm90"), ("H100,A100,V100,T4", "sm70-sm75-sm80-sm90")]
 )
 def test_several_gpus_are_one_build_and_the_command_builds_it(
-    gpus: str, names: str, embedded: Nix, tmp_path: Path
+    gpus: str, names: str, embedded: Nix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The printed command itself, of a copy of this flake whose package set is the embedded one."""
+    # In a clone it would be another.
+    monkeypatch.chdir(tmp_path)
     outcome = call("detect", "--gpu", gpus, "--gpu", "9.0", "--cpuinfo", "/proc/cpuinfo", "--json")
     command = json.loads(outcome.out)["command"].replace(FLAKE, f"path:{tmp_path}/flake")
     flake = tmp_path / "flake"

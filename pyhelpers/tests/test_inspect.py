@@ -321,6 +321,19 @@ def test_a_file_that_ends_its_reader(files: dict[str, bytes], tmp_path: Path) ->
     assert good == "good.so "
 
 
+def test_an_encrypted_entry_is_passed_over(files: dict[str, bytes], tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path / "encrypted-1-py3-none-any.whl", {"thing/a.so": files["thing/old"]})
+    data = bytearray(wheel.read_bytes())
+    with zipfile.ZipFile(wheel) as archive:
+        [place] = (info.header_offset for info in archive.infolist() if info.filename.endswith("METADATA"))
+        directory = archive.start_dir
+    # The flag in the entry's own header, and in the directory's.
+    data[place + 6] |= 1
+    data[data.index(b"thing-1.0.dist-info/METADATA", directory) - 46 + 8] |= 1
+    wheel.write_bytes(data)
+    assert [row.path for row in inspect_path(wheel).libraries] == ["thing/a.so"]
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.data())
 def test_any_damage_of_an_archive(data: st.DataObject) -> None:

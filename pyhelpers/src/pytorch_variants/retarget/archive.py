@@ -30,6 +30,7 @@ _WINDOW = 32768  # how far back deflate can refer
 _DAMAGE = (
     BadZipFile,
     EOFError,
+    IndexError,
     NotImplementedError,
     OverflowError,
     UnicodeError,

@@ -263,7 +263,7 @@ def _wheel_distribution(archive: ZipFile) -> Distribution | None:
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
         known = len(path.parts) == 2 and path.parts[0].endswith(".dist-info") and path.name == "METADATA"
-        if known and info.file_size <= MOST_METADATA:
+        if known and info.file_size <= MOST_METADATA and not info.flag_bits & 1:
             return read_distribution(archive.read(info))
     return None
 
