@@ -42,7 +42,7 @@ let
   # verification reads there that all of a library's had these.
   record = lib.optional (cpuFlags != [ ]) "-frecord-gcc-switches";
   # ccache would take the record for one of the whole command, with the build's directory in it, and share nothing
-  # with a build in another.
+  # with a build in another: https://github.com/ccache/ccache/issues/937
   flags = toString (lib.optionals (compilerCache == null) record ++ cpuFlags);
 in
 {
