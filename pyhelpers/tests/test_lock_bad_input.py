@@ -212,6 +212,8 @@ def test_no_permission() -> None:
         (flake / "flake.lock").write_bytes(text(LOCK))
         (flake / "flake.lock").chmod(0)
         for command in ("show", "check", "update"):
+            # It imports what another user may not be able to read.
+            refused("lock", command, "--flake", name + "/nowhere")
             with nobody():
                 line = refused("lock", command, "--flake", name)
             assert "flake.lock: Permission denied" in line
@@ -329,12 +331,6 @@ PLANS = {
     ("h100",): "not a variant's name",
     ("pytorch-sm90-avx512;true",): "nearest",
     ("pytorch-sm90-avx512\n",): "nearest",
-    ("pytorch-sm61-avx2",): "nothing that works here runs on sm61",
-    ("pytorch-cpu-avx2",): "nearest that works here: pytorch-sm",
-    ("pytorch-sm90-armv9",): "instruction set of aarch64-linux",
-    ("pytorch-sm80-sm61-avx2",): "nearest that works here: pytorch-sm80-avx2",
-    ("pytorch-cuda11_0-sm90-avx2",): "write one of 12.8, 13.0",
-    ("pytorch-python39-sm90-avx2",): "this nixpkgs has no torch for Python 3.9",
     ("pytorch-sm90-avx512", "--nixpkgs", "/nowhere"): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--nixpkgs", ""): "write locked, embedded, source or the path",
     ("pytorch-sm90-avx512", "--nixpkgs", str(ROOT)): "write locked, embedded, source or the path",
@@ -350,6 +346,23 @@ PLANS = {
     (): "no variant: write its name",
     ("pytorch-sm90-avx512", "pytorch-sm80-avx2"): "unexpected extra argument",
 }
+
+
+# Nix says these.
+REFUSED = {
+    ("pytorch-sm61-avx2",): "nothing that works here runs on sm61",
+    ("pytorch-cpu-avx2",): "nearest that works here: pytorch-sm",
+    ("pytorch-sm90-armv9",): "instruction set of aarch64-linux",
+    ("pytorch-sm80-sm61-avx2",): "nearest that works here: pytorch-sm80-avx2",
+    ("pytorch-cuda11_0-sm90-avx2",): "write one of 12.8, 13.0",
+    ("pytorch-python39-sm90-avx2",): "this nixpkgs has no torch for Python 3.9",
+}
+
+
+@pytest.mark.usefixtures("nix")
+@pytest.mark.parametrize(("arguments", "way_out"), REFUSED.items(), ids=ascii)
+def test_plans_that_nix_refuses(arguments: tuple[str, ...], way_out: str) -> None:
+    assert way_out in refused("plan", *arguments, "--nixpkgs", "embedded", "--flake", str(ROOT))
 
 
 @pytest.mark.parametrize(("arguments", "way_out"), PLANS.items(), ids=lambda value: ascii(value)[:60])

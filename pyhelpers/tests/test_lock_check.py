@@ -93,6 +93,7 @@ def test_check_of_requirements(flake: Path) -> None:
     assert "torch>=99" in text
 
 
+@pytest.mark.usefixtures("nix")
 def test_this_flake_holds() -> None:
     code, text, error = call("lock", "check", "--flake", ROOT)
     assert (code, error) == (0, ""), text
@@ -102,6 +103,7 @@ def test_this_flake_holds() -> None:
         assert all(size > 3e9 for size in release["sizes"])
 
 
+@pytest.mark.usefixtures("nix")
 @pytest.mark.parametrize(
     ("field", "value", "check"),
     [

@@ -206,6 +206,7 @@ these 2 paths will be fetched (1.50 MiB download, 2.00 GiB unpacked):
     assert read_dry_run(text) == (["/nix/store/bbb-x.drv"], 2, 3 * 2**19, 2**31)
 
 
+@pytest.mark.usefixtures("nix")
 def test_what_is_rebuilt(tmp_path: Path) -> None:
     """Real derivations: of three in a row the middle one changes, and so the last."""
     row = 'let d = name: args: derivation { inherit name args; system = "x"; builder = "x"; }; in '
