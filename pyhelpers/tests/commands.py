@@ -37,7 +37,7 @@ def program(*arguments: str | bytes, **environment: str) -> subprocess.Completed
 def is_refused(outcome: Outcome) -> bool:
     """One line on standard error that says what to write instead, and nothing else."""
     line = outcome.err.removesuffix("\n")
-    ways_out = ("nearest: ", "write ", "; see pytorch-variants", "leave out ")
+    ways_out = ("nearest: ", "write ", "; name ", ": name ", "; see pytorch-variants", "leave out ")
     return (
         outcome.code == 2
         and not outcome.out

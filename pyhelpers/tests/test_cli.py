@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands import Outcome, call, is_refused, program
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pytorch_variants
@@ -74,6 +74,9 @@ def test_any_text_is_listed_or_refused(cpu: str, cuda: str, system: str) -> None
 
 
 @given(st.lists(ANYTHING, max_size=4))
+# Found by chance: the current directory, and a file that is not there.
+@example(["inspect", ""])
+@example(["inspect", "nowhere"])
 def test_any_arguments_are_taken_or_refused(arguments: list[str]) -> None:
     # What a completion does is the shell's affair.
     outcome = call(*arguments)

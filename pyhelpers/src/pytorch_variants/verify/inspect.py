@@ -464,7 +464,7 @@ def inspect_path(
     rows += [_bare(name, found, asked) for name, found in work.cubins.items()]
     rows += [Inspected(name, 0, problem=problem) for name, problem in work.problems]
     if not rows:
-        raise UserError(f"{path}: no library and no GPU code in it")
+        raise UserError(f"{path}: no library and no GPU code in it; name another wheel, library or directory")
     rows.sort(key=lambda row: row.path)
     own = [row for row in rows if row.containers and not row.owner]
     running = [set(row.gpus) for row in own]
