@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from conftest import FLAGSHIP, ROOT, Nix
 
-from pytorch_variants.pins.wheels import tags, target
+from pytorch_variants.pins.wheels import tags
+from pytorch_variants.pip import target
 
 PINS = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
 

@@ -6,45 +6,23 @@ registry that the machine is configured for. No registry's address enters the fi
 
 import json
 import re
-import subprocess
-import sys
 import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pytorch_variants import pip
 from pytorch_variants.errors import UserError
 from pytorch_variants.files import read_json, replace_text
 from pytorch_variants.pins import missing
 from pytorch_variants.retarget.installed import architectures
-
-
-def _pip(*arguments: str) -> str:
-    if find_spec("pip") is None:
-        raise missing("pip")
-    result = subprocess.run(
-        [sys.executable, "-m", "pip", *arguments], capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        raise UserError(f"pip: {result.stderr.strip().splitlines()[-1]}")
-    return result.stdout
-
-
-def target(minor: int, platforms: Sequence[str]) -> list[str]:
-    """Pip's options for CPython 3.<minor> on these platforms, whatever this machine is."""
-    return [
-        *("--only-binary", ":all:", "--python-version", f"3.{minor}", "--implementation", "cp"),
-        *(option for abi in (f"cp3{minor}", "abi3", "none") for option in ("--abi", abi)),
-        *(option for platform in platforms for option in ("--platform", platform)),
-    ]
 
 
 def tags(pins: Mapping[str, Any], machine: str) -> list[str]:
@@ -66,14 +44,14 @@ def _requires(items: Mapping[str, Mapping[str, Any]], environment: Mapping[str, 
         needed: dict[str, set[str]] = {name: set() for name in items}
         for name, item in items.items():
             for requirement in map(Requirement, item["metadata"].get("requires_dist", [])):
-                target = canonicalize_name(requirement.name)
+                other = canonicalize_name(requirement.name)
                 marker = requirement.marker
-                if target in items and (
+                if other in items and (
                     marker is None
                     or any(marker.evaluate({**environment, "extra": extra}) for extra in before[name])
                 ):
-                    needed[name].add(target)
-                    extras[target] |= requirement.extras
+                    needed[name].add(other)
+                    extras[other] |= requirement.extras
         if extras == before:
             return needed
 
@@ -82,7 +60,7 @@ def _pin(item: Mapping[str, Any], requires: Iterable[str]) -> dict[str, Any]:
     url = item["download_info"]["url"]
     return {
         "version": item["metadata"]["version"],
-        "file": unquote(PurePosixPath(urlsplit(url).path).name),
+        "file": pip.file_name(url),
         "sha256": item["download_info"]["archive_info"]["hashes"]["sha256"],
         "size": _size(url),
         "requires": sorted(requires),
@@ -91,13 +69,9 @@ def _pin(item: Mapping[str, Any], requires: Iterable[str]) -> dict[str, Any]:
 
 def _report(*arguments: str) -> dict[str, Mapping[str, Any]]:
     """What pip would install, by canonical name."""
-    report = json.loads(
-        _pip(
-            *("install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"),
-            *("--target", "unused", *arguments),
-        )
-    )
-    return {canonicalize_name(item["metadata"]["name"]): item for item in report["install"]}
+    if find_spec("pip") is None:
+        raise missing("pip")
+    return {canonicalize_name(item["metadata"]["name"]): item for item in pip.chosen(*arguments)}
 
 
 def resolve(
@@ -113,9 +87,9 @@ def resolve(
 
     `sources` are projects that publish no wheel and need nothing else: their source is pinned. Each pin
     has the version, the file's name, its SHA-256 (hex), its size in bytes and the names of the pinned
-    packages that it requires. Raises UserError with pip's own last line.
+    packages that it requires. Raises UserError with pip's own last error.
     """
-    items = _report(*target(minor, platforms), *requirements)
+    items = _report(*pip.target(minor, platforms), *requirements)
     for source in sources:
         # Pip takes sources for its own Python alone, or without what they need:
         # https://github.com/pypa/pip/issues/11764
@@ -129,9 +103,9 @@ def resolve(
 def gpu_targets(torch_pin: Mapping[str, Any], minor: int, platforms: Sequence[str]) -> list[str]:
     """The dotted targets that a torch wheel has cubins of, read from its libraries."""
     with tempfile.TemporaryDirectory() as scratch:
-        _pip(
+        pip.run(
             *("download", "--quiet", "--no-deps", "--dest", scratch),
-            *(*target(minor, platforms), f"torch=={torch_pin['version']}"),
+            *(*pip.target(minor, platforms), f"torch=={torch_pin['version']}"),
         )
         [wheel] = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
