@@ -41,12 +41,13 @@ let
   chosen = if settings.specialiseClosure then specialisedClosure ofCuda named.targets else ofCuda;
 
   attribute = if python == null then "python3" else "python${undotted python}";
-  pythons = lib.filter (hasTorch named.cudaSupport chosen) (lib.attrNames chosen);
+  hasOne = hasTorch named.cudaSupport chosen;
+  pythons = lib.filter hasOne (lib.attrNames chosen);
   interpreter =
     if pythonPackages != null then
       pythonPackages.python
     # Where no Python has one it is not Python's fault, and torch itself says what it is.
-    else if python == null || chosen ? ${attribute} && (lib.elem attribute pythons || pythons == [ ]) then
+    else if python == null || chosen ? ${attribute} && (hasOne attribute || pythons == [ ]) then
       chosen.${attribute}
     else
       throw "this nixpkgs has no torch for Python ${python}: take one of ${
