@@ -298,10 +298,12 @@ def test_an_entry_that_is_larger_than_it_says(files: dict[str, bytes], tmp_path:
     assert "more than the 5000 bytes" in row.problem
 
 
-def test_a_file_that_ends_its_reader(files: dict[str, bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("waits", [False, True], ids=["later", "while others are handed out"])
+def test_a_file_that_ends_its_reader(waits: bool, files: dict[str, bytes], tmp_path: Path) -> None:
     """What is cut short while it is read ends the process that reads it by SIGBUS; the others are read."""
     program = (
         "import os, sys, signal\n"
+        "from concurrent.futures import wait\n"
         "from pathlib import Path\n"
         "from pytorch_variants.verify import inspect\n"
         "read = inspect._read\n"
@@ -309,12 +311,18 @@ def test_a_file_that_ends_its_reader(files: dict[str, bytes], tmp_path: Path) ->
         "    if item.name == 'bad.so': os.kill(os.getpid(), signal.SIGBUS)\n"
         "    return read(item)\n"
         "inspect._read = _read\n"
+        "submit = inspect.ProcessPoolExecutor.submit\n"
+        "def waiting(*arguments):\n"
+        "    future = submit(*arguments)\n"
+        "    wait([future])\n"
+        "    return future\n"
+        "if sys.argv[2] == 'True': inspect.ProcessPoolExecutor.submit = waiting\n"
         "for row in inspect.inspect_path(Path(sys.argv[1])).libraries: print(row.path, row.problem)\n"
     )
     for name in ("bad.so", "good.so"):
         (tmp_path / name).write_bytes(files["thing/old"])
     result = subprocess.run(
-        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, tmp_path, str(waits)], capture_output=True, text=True, check=True
     )
     bad, good = result.stdout.splitlines()
     assert "ended the process" in bad
