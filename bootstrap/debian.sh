@@ -27,14 +27,11 @@ apt_reason() {
 apt_update() {
   [ -z "${apt_updated:-}" ] || return 0
   messages=$(mktemp)
-  as_root env LC_ALL=C apt-get update -qq 2>"$messages" || {
-    reason=$(apt_reason "$messages")
-    cat "$messages" >&2
-    rm -f "$messages"
-    fail "apt-get update failed: $reason"
-  }
+  problem=
+  as_root env LC_ALL=C apt-get update -qq 2>"$messages" || problem=$(apt_reason "$messages")
   cat "$messages" >&2
   rm -f "$messages"
+  [ -z "$problem" ] || fail "apt-get update failed: $problem"
   apt_updated=1
 }
 
