@@ -4,7 +4,8 @@ The kept GPU code moves to the front of .nv_fatbin and the rest of the file move
 other byte keeps its virtual address: the segment that holds .nv_fatbin is split in two around the hole,
 so that code, unwind tables and symbols stay true and only file offsets change. What does change:
 offsets in the program and section headers, the size of .nv_fatbin, the sizes in its containers' headers,
-and the containers' addresses in the wrappers (with their relocations) and in .symtab.
+and the containers' addresses in the wrappers (with their relocations) and in .symtab. The split takes one
+program header more; where there is no room for it, their table goes into the hole too.
 """
 
 import re
@@ -46,9 +47,13 @@ class _Move:
 
 @dataclass(frozen=True)
 class _Layout:
-    """The new file: bytes from `resume` on move up by `delta`, GPU code ends at `code_end`."""
+    """The new file: bytes from `resume` on move up by `delta`, GPU code ends at `code_end`.
+
+    `table` is the place of the program headers.
+    """
 
     segments: tuple[Segment, ...]
+    table: int
     code_end: int
     resume: int
     delta: int
@@ -144,9 +149,6 @@ def _compact(
 def _holder(elf: Elf, section: Section) -> Segment:
     """The segment that the loader reads the section from; all others, and sections, must be clear of it."""
     end = section.offset + section.size
-    # Their table stays where it is.
-    if elf.segments_offset > section.offset:
-        raise UserError(f"its program headers are behind {SECTION_NAME}")
     for other in elf.sections:
         if other is section or other.type == e.SHT_NOBITS or not other.size:
             continue
@@ -165,68 +167,90 @@ def _holder(elf: Elf, section: Section) -> Segment:
     return holder
 
 
-def _with_room(elf: Elf, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Find room for the program headers, mostly one more than before, in front of what follows the table.
+def _table_is_last(elf: Elf, section: Section, holder: Segment) -> bool:
+    """Whether the program headers are the last of the code's segment, as _layout puts them."""
+    start, code_end = elf.segments_offset, section.offset + section.size
+    if start < section.offset:
+        return False
+    end = start + len(elf.segments) * e.SEGMENT.size
+    others = (other.offset for other in elf.sections if other.size and other.type != e.SHT_NOBITS)
+    if (
+        start < code_end
+        or end != holder.offset + holder.file_size
+        or any(code_end <= o < end for o in others)
+    ):
+        raise UserError(f"its program headers are behind {SECTION_NAME}")
+    return True
 
-    patchelf, which official wheels go through, leaves room there. Without it a PT_NOTE has to go: the
-    loader needs none (section headers still name the notes).
-    """
-    table_end = elf.segments_offset + len(segments) * e.SEGMENT.size
+
+def _has_room(elf: Elf, count: int) -> bool:
+    """Whether so many program headers fit in front of what follows their table."""
     followers = [section.offset for section in elf.sections if section.size] + [elf.sections_offset]
-    if min(offset for offset in followers if offset > elf.segments_offset) >= table_end:
-        size = len(segments) * e.SEGMENT.size
-        return tuple(
-            replace(segment, file_size=size, memory_size=size) if segment.type == e.PT_PHDR else segment
-            for segment in segments
-        )
-    notes = [segment for segment in segments if segment.type == e.PT_NOTE]
-    if not notes:
-        raise UserError("no room for one more program header; link it with --build-id, which makes some")
-    return tuple(segment for segment in segments if segment is not notes[-1])
+    first = min(offset for offset in followers if offset > elf.segments_offset)
+    return first >= elf.segments_offset + count * e.SEGMENT.size
 
 
 def _layout(elf: Elf, section: Section, code_end: int) -> _Layout:
     holder = _holder(elf, section)
     end, holder_end = section.offset + section.size, holder.offset + holder.file_size
-    has_tail = holder_end > end
+    last = _table_is_last(elf, section, holder)
+    has_tail = holder_end > end and not last
     if not has_tail and holder.memory_size != holder.file_size:
         raise UserError(f"{SECTION_NAME} is followed by zero-initialised memory")
     starts = [elf.sections_offset]
     starts += [other.offset for other in elf.sections]
     starts += [segment.offset for segment in elf.segments]
-    following = (offset for offset in starts if offset >= end)
+    following = (offset for offset in starts if offset >= (holder_end if last else end))
     resume = end if has_tail else min(following, default=len(elf.data))
+    count = len(elf.segments) + has_tail
+    note = None
+    if not last and not _has_room(elf, count):
+        # patchelf, which official wheels go through, leaves room there. Without it a PT_NOTE has to go: the
+        # loader needs none (section headers still name the notes).
+        note = next((segment for segment in reversed(elf.segments) if segment.type == e.PT_NOTE), None)
+        count -= note is not None
+        last = note is None
+    table, head_end = elf.segments_offset, code_end
+    if last:
+        table = code_end + -code_end % _ALIGN
+        head_end = table + count * e.SEGMENT.size
     # The loader maps whole pages: an offset and its address must stay equal modulo every alignment.
     page = max(4096, *(segment.align for segment in elf.segments if segment.type == e.PT_LOAD))
     cut = resume - resume % page
-    delta = max(0, (cut - code_end) // page * page)
-    layout = _Layout(elf.segments, code_end, resume, delta)
-    if not delta:
-        return layout
-    head = replace(holder, file_size=code_end - holder.offset, memory_size=code_end - holder.offset)
+    delta = (cut - head_end) // page * page
+    if delta <= 0:
+        return _Layout(elf.segments, elf.segments_offset, code_end, resume, 0)
+    head = replace(holder, file_size=head_end - holder.offset, memory_size=head_end - holder.offset)
     skipped = cut - holder.offset
     tail = replace(
         holder,
-        offset=cut,
+        offset=cut - delta,
         address=holder.address + skipped,
         physical_address=holder.physical_address + skipped,
         file_size=holder.file_size - skipped,
         memory_size=holder.memory_size - skipped,
     )
+    layout = _Layout((), table, code_end, resume, delta)
     segments: list[Segment] = []
     for segment in elf.segments:
         if segment is holder:
-            segments += [head, replace(tail, offset=cut - delta)] if has_tail else [head]
-        else:
+            segments += [head, tail] if has_tail else [head]
+        elif segment.type == e.PT_PHDR:
+            address = holder.address + table - holder.offset if last else segment.address
+            size = count * e.SEGMENT.size
+            segments.append(
+                Segment(segment.type, segment.flags, table, address, address, size, size, segment.align)
+            )
+        elif segment is not note:
             segments.append(replace(segment, offset=layout.moved(segment.offset)))
-    return replace(layout, segments=_with_room(elf, segments))
+    return replace(layout, segments=tuple(segments))
 
 
 def _header_patches(elf: Elf, section: Section, layout: _Layout) -> Iterator[Patch]:
     table = b"".join(e.SEGMENT.pack(*vars(segment).values()) for segment in layout.segments)
     sections_offset = layout.moved(elf.sections_offset)
-    yield elf.segments_offset, table
-    yield 40, _u64(sections_offset)
+    yield layout.table, table
+    yield 32, _u64(layout.table) + _u64(sections_offset)
     yield 56, len(layout.segments).to_bytes(2, "little")
     for other in elf.sections:
         size = layout.code_end - section.offset if other is section else other.size
