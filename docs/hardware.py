@@ -7,6 +7,7 @@ from pytorch_variants.hardware.table import (
     cpus,
     driver_floors,
     gpus,
+    wheels,
 )
 
 PAGE = Path(__file__).with_name("hardware.md")
@@ -56,6 +57,15 @@ def page() -> str:
         for cpu in cpus().values()
     )
     drivers = ((major, _since(floor)) for major, floor in driver_floors().items())
+    of_wheels = (
+        (
+            wheel.release,
+            wheel.cuda,
+            f"{wheel.python_min} to {wheel.python_max}",
+            *(", ".join(wheel.targets.get(system, ())) for system in ("x86_64-linux", "aarch64-linux")),
+        )
+        for wheel in wheels().values()
+    )
     parts = (
         HEAD,
         "## GPU architectures",
@@ -64,6 +74,9 @@ def page() -> str:
         _table(("name", "flags", "/proc/cpuinfo shows", "without", "GCC", "first CPUs"), of_cpus),
         "## Drivers",
         _table(("CUDA", "Linux driver"), drivers),
+        "## Official wheels",
+        "Those with CUDA. For Arm there are some since 2.11; what 2.15's have code for was not read.",
+        _table(("PyTorch", "CUDA", "Python", "machine code, x86_64", "machine code, aarch64"), of_wheels),
     )
     return "\n\n".join(parts) + "\n"
 

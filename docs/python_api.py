@@ -63,6 +63,7 @@ RESULT_PLACES = {
     "Cpu": "hardware.table",
     "Match": "names.lookup",
     "Advice": "machine.advise",
+    "Official": "machine.official",
     "Account": "retarget",
     "Retargeted": "retarget.library",
     "Inspection": "verify.inspect",

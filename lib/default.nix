@@ -77,7 +77,7 @@ let
       ;
   };
   wheelCuda = import ./internal/wheelCuda.nix { inherit lib; };
-  wheelTargets = import ./internal/wheelTargets.nix;
+  wheelTargets = import ./internal/wheelTargets.nix { inherit lib hardware; };
   nixpkgsRefusal = import ./internal/nixpkgsRefusal.nix { inherit lib; };
 
   # Packages

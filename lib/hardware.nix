@@ -64,6 +64,24 @@ in
   drivers = lib.mapAttrs (_: cuda: cuda.driver.min) table.cuda;
 
   /**
+    PyTorch's official wheels with CUDA by release: their CUDA, their Pythons, and by system their targets.
+
+    # Type
+
+    ```
+    wheels :: AttrSet { cuda, python, targets }
+    ```
+
+    # Example
+
+    ```nix
+    hardware.wheels."2.10".cuda
+    => "12.8"
+    ```
+  */
+  wheels = table.wheel;
+
+  /**
     The CPU instruction sets of hardware.toml by name, with the flags of the sets they extend.
 
     # Type

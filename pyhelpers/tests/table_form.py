@@ -34,6 +34,7 @@ class Field:
 
 
 TEXT = r"\S(.*\S)?"
+CAPABILITY = r"[1-9][0-9]?\.[0-9]"
 RELEASE = r"[0-9]+\.[0-9]+"
 PLATFORMS = Field("(x86_64|aarch64)-linux", 'a list of "x86_64-linux" and "aarch64-linux"', many=True)
 # What PyTorch's CMakeLists.txt has USE_ options for and brings CPU kernels of its own.
@@ -41,7 +42,7 @@ COMPONENTS = ("FBGEMM", "KLEIDIAI", "MKLDNN", "NNPACK", "PYTORCH_QNNPACK", "XNNP
 COMMON = Field(TEXT, 'a list of sets, as "avx2"', many=True)
 FIELDS = {
     "gpu": {
-        "capability": Field(r"[1-9][0-9]?\.[0-9]", 'it in quotes, as "9.0"'),
+        "capability": Field(CAPABILITY, 'it in quotes, as "9.0"'),
         "architecture": Field(TEXT, 'NVIDIA\'s name, as "Hopper"'),
         "products": Field(
             r"(?i)(?!.*(nvidia|geforce|quadro))(?=.*[a-z])[a-z0-9]\S*( \S+)*",
@@ -56,6 +57,13 @@ FIELDS = {
         "pytorch.min": Field(RELEASE, 'a release in quotes, as "2.7"'),
     },
     "cuda": {"driver.min": Field(r"[0-9]+(\.[0-9]+){0,2}", 'a driver in quotes, as "525"')},
+    "wheel": {
+        "cuda": Field(RELEASE, 'a release in quotes, as "12.8"'),
+        "python.min": Field(RELEASE, 'a release in quotes, as "3.10"'),
+        "python.max": Field(RELEASE, 'a release in quotes, as "3.14"'),
+        "targets.x86_64-linux": Field(CAPABILITY, 'a list, as "9.0"', many=True),
+        "targets.aarch64-linux": Field(CAPABILITY, 'a list, as "9.0"', many=True, required=False),
+    },
     "cpu": {
         "title": Field(TEXT, 'its name, as "AVX-512"'),
         "platforms": PLATFORMS,
@@ -76,6 +84,7 @@ FIELDS = {
 NAMES = {
     "gpu": ("sm[0-9]{2,3}", "sm90"),
     "cuda": ("[1-9][0-9]*", "13"),
+    "wheel": (RELEASE, '"2.10"'),
     "cpu": ("[a-z0-9_-]+", "avx512vnni"),
     "maker": ("[a-z]+", "amd"),
 }

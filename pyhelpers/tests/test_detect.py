@@ -217,17 +217,84 @@ def test_several_gpus_are_one_build_and_the_command_builds_it(
 @pytest.mark.parametrize(
     ("gpus", "driver", "command"),
     [
-        (("A100", "H100"), None, "torch && pytorch-variants retarget torch-*.whl --gpu sm80,sm90"),
-        (("RTX 4090",), "570.86.15", "'torch==2.10.*' && pytorch-variants retarget torch-*.whl --gpu sm89"),
-        (("H100",), "580.65.06", "torch && pytorch-variants retarget torch-*.whl --gpu sm90"),
+        (("A100", "H100"), None, "2.15.*' && pytorch-variants retarget torch-*.whl --gpu sm80,sm90"),
+        (("RTX 4090",), "570.86.15", "2.10.*' && pytorch-variants retarget torch-*.whl --gpu sm89"),
+        (("H100",), "580.65.06", "2.15.*' && pytorch-variants retarget torch-*.whl --gpu sm90"),
         # CUDA 13 has no code for it.
-        (("V100",), "580.65.06", "'torch==2.10.*' && pytorch-variants retarget torch-*.whl --gpu sm70"),
+        (("V100",), "580.65.06", "2.10.*' && pytorch-variants retarget torch-*.whl --gpu sm70"),
         ((), None, "uv pip install torch --torch-backend cpu"),
+        # No wheel has code for both.
+        (("GTX 1080", "RTX 5090"), None, None),
     ],
 )
-def test_the_command_without_nix(gpus: tuple[str, ...], driver: str | None, command: str) -> None:
+def test_the_command_without_nix(gpus: tuple[str, ...], driver: str | None, command: str | None) -> None:
     advice = advise(named(*gpus, driver=driver), cpu("Zen 2"), place=Place("wheel"))
-    assert advice.command == (f"pip download --no-deps {command} --compatible" if gpus else command)
+    whole = f"pip download --no-deps 'torch=={command} --compatible"
+    assert advice.command == (whole if gpus and command else command)
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpus", "driver", "found"),
+    [
+        ("Zen 2", ("H100",), None, ["2.15 sm90:sm90"]),
+        ("Zen 2", ("H100",), "570.86.15", ["2.10 sm90:sm90"]),
+        ("Zen 2", ("H100",), "470.57.02", ["None"]),
+        ("Zen 2", ("H100", "H100", "V100"), "580.65.06", ["2.10 sm70:sm70 sm90:sm90"]),
+        ("Zen 2", ("GTX 1080", "RTX 3090"), "580.65.06", ["2.7 sm61:sm60 sm86:sm86"]),
+        ("Zen 2", ("GTX 1080", "RTX 5090"), "580.65.06", ["2.7 sm61:sm60", "2.15 sm120:sm120"]),
+        ("Zen 2", ("RTX 5090", "RTX 3090", "P40"), "570.1", ["2.7 sm61:sm60", "2.10 sm86:sm86 sm120:sm120"]),
+        ("Grace", ("GH200",), "580.65.06", ["2.14 sm90:sm90"]),
+        ("Grace", ("DGX Spark",), "580.65.06", ["2.14 sm121:sm120"]),
+        # The wheels for Arm with CUDA 12 are elsewhere.
+        ("Grace", ("GH200",), "570.86.15", ["None"]),
+        # Of the Tegra modules one has wheels; their drivers are counted otherwise.
+        ("Jetson Orin", ("Orin",), "36.4", ["None"]),
+        ("Grace", ("Thor",), "38.2", ["2.14 sm110:sm110"]),
+        ("Zen 2", (), None, []),
+    ],
+)
+def test_the_last_official_wheel(
+    machine: str, gpus: tuple[str, ...], driver: str | None, found: list[str]
+) -> None:
+    advice = advise(named(*gpus, driver=driver), cpu(machine))
+    codes = [
+        " ".join(f"{gpu}:{code}" for gpu, code in zip(w.gpus, w.code, strict=False)) for w in advice.wheels
+    ]
+    assert [f"{w.torch} {code}".strip() for w, code in zip(advice.wheels, codes, strict=True)] == found
+    for wheel in advice.wheels:
+        assert (wheel.pip, wheel.uv) == (
+            (f"pip install 'torch=={wheel.torch}.*'", f"uv pip install 'torch=={wheel.torch}.*'")
+            if wheel.torch
+            else (None, None)
+        )
+
+
+def test_no_official_wheel_has_ptx() -> None:
+    unknown = FoundGpus((FoundGpu("NVIDIA X1", "999.0"),), None, "NVML")
+    assert [wheel.torch for wheel in advise(unknown, cpu("Zen 2")).wheels] == [None]
+
+
+@pytest.mark.parametrize(
+    ("driver", "runs"),
+    [(None, None), ("470.1", []), ("570.86.15", ["12"]), ("580.65.06", ["12", "13"])],
+)
+def test_what_the_driver_allows(driver: str | None, runs: list[str] | None) -> None:
+    options = ("--driver", driver) if driver else ()
+    found = json.loads(call("detect", "--gpu", "H100", *options, "--json").out)
+    assert found["runs_cuda"] == runs
+
+
+def test_several_wheels_in_words(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(GENERATIONS["Haswell"].cpuinfo)
+    gpus = ("--gpu", "GTX 1080, RTX 5090", "--gpu", "Tesla P40")
+    words = " ".join(call("detect", *gpus, "--cpuinfo", cpuinfo).out.split())
+    assert "no official PyTorch runs on all of these GPUs: make an environment for each of these" in words
+    assert "sm61 PyTorch 2.7 is the last official one: CUDA 12.6, driver 525 or later, " in words
+    assert "Python 3.9 to 3.13, sm60 code for sm61 pip pip install 'torch==2.7.*' uv uv pip" in words
+    assert "sm120 PyTorch 2.15 is the last official one" in words
+    orin = ("--gpu", "GTX 750", "--driver", "470.1", "--cpuinfo", cpuinfo)
+    assert "wheel no official PyTorch runs there" in " ".join(call("detect", *orin).out.split())
 
 
 def test_the_command_is_for_where_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,6 +467,8 @@ def test_over_the_embedded_set_it_is_what_the_wheel_has(
     mixed = json.loads(call("detect", "--gpu", "A100, RTX 4090", *options).out)
     assert mixed["command"] == "../run build pytorch-bin-sm80-sm89"
     assert "the official wheel has sm86 code for sm89" in mixed["reasons"]
-    refused = call("detect", "--gpu", "GTX 1080", *options)
-    assert (refused.code, refused.out) == (2, "")
-    assert "no code that sm61 runs" in refused.err
+    without = call("detect", "--gpu", "GTX 1080", *options)
+    old = json.loads(without.out)
+    assert (without.code, old["variant"], old["command"]) == (1, None, None)
+    assert "no code that sm61 runs" in old["problem"]
+    assert old["wheels"][0]["torch"] == "2.7"

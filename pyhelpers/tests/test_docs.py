@@ -51,7 +51,7 @@ def test_the_python_page_has_the_public_names_alone() -> None:
     page = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
     titles = re.findall(r"^## (\w+)$", page, re.MULTILINE)
     assert sorted(titles) == sorted(pytorch_variants.__all__)
-    assert page.count("\n") < 500
+    assert page.count("\n") < 520
 
 
 def parts(hint: Any) -> Iterator[type]:

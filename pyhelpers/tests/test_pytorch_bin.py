@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from binaries import contents
-from conftest import Nix
+from conftest import ROOT, Nix
+
+from pytorch_variants.hardware import table
 
 PACKAGES = ".#packages.x86_64-linux"
 
@@ -70,12 +72,17 @@ def test_a_name_of_several_gpus_with_a_cuda(embedded: Nix) -> None:
     assert (found["cuda"], found["gpu"]) == ("13.0", "sm75-sm80-sm90-sm120")
 
 
-def test_the_table_is_what_the_wheel_has(embedded: Nix) -> None:
-    """What is said of a CUDA release, against the pins, which were read from the wheel itself."""
-    function = "map (release: { inherit (release) cuda gpuTargets; })"
-    table = embedded.lib("lib.internal.wheelTargets")
-    for release in embedded.eval(".#legacyPackages.x86_64-linux.pkgs.releases", function):
-        assert table[release["cuda"]] == release["gpuTargets"]
+def test_the_table_is_what_the_wheels_have() -> None:
+    """What is said of a release, against the pins, which were read from the wheels themselves."""
+    for pinned in json.loads((ROOT / "pkgs/embedded/wheels.json").read_text())["releases"]:
+        [version] = {wheels["torch"]["version"] for wheels in pinned["pythons"].values()}
+        known = table.wheels()[".".join(version.split(".")[:2])]
+        assert (known.cuda, list(known.targets[pinned["system"]])) == (pinned["cuda"], pinned["gpuTargets"])
+
+
+def test_nix_has_the_table_by_cuda(nix: Nix) -> None:
+    found = nix.lib("lib.internal.wheelTargets")
+    assert found == {wheel.cuda: list(wheel.targets["x86_64-linux"]) for wheel in table.wheels().values()}
 
 
 def test_it_is_what_its_name_says(embedded: Nix) -> None:

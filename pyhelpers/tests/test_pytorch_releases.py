@@ -1,25 +1,28 @@
-"""The table's PyTorch floors, held against the build scripts of the PyTorch releases themselves.
+"""What the table says of PyTorch's releases, held against their official wheels.
 
 A release's cpp_extension.py lists what its TORCH_CUDA_ARCH_LIST takes, from 1.3 on. What is tested of earlier
-floors is that 1.3 has the architecture. Of each wheel that one file is read, by HTTP's range requests.
+floors is that 1.3 has the architecture. libtorch_python.so lists what the wheel is built for. Of each wheel
+that one file is read, by HTTP's range requests.
 """
 
 import io
-import json
 import re
-import subprocess
-import sys
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from pytorch_variants import pip
 from pytorch_variants.hardware.spelling import version
 from pytorch_variants.hardware.table import (
     Gpu,
     gpus,
+    wheels,
 )
 
 # Parts of wheels are fetched.
@@ -64,23 +67,25 @@ class Remote(io.RawIOBase):
         return len(data)
 
 
+@contextmanager
+def opened(requirement: str, machine: str = "x86_64") -> Iterator[zipfile.ZipFile]:
+    """The wheel that pip would install."""
+    python = "3.7" if requirement.startswith("torch==1.") else "3.11"
+    platforms = (f"manylinux1_{machine}", f"manylinux_2_28_{machine}")
+    # Else pip fetches whole wheels for their dependencies, where a registry does not list these.
+    how = ("--use-feature=fast-deps", "--no-deps", "--only-binary", ":all:", "--python-version", python)
+    [item] = pip.chosen(*how, *(part for one in platforms for part in ("--platform", one)), requirement)
+    url = item["download_info"]["url"]
+    address = urlsplit(url)
+    # A registry may be a directory.
+    source = io.FileIO(unquote(address.path)) if address.scheme == "file" else Remote(url)
+    with io.BufferedReader(source, 2**20) as file, zipfile.ZipFile(file) as wheel:
+        yield wheel
+
+
 def listed(release: str) -> frozenset[str]:
     """The compute capabilities that a release lists, as in "9.0" and "9.0a"."""
-    python = "3.7" if release.startswith("1.") else "3.11"
-    platforms = ("manylinux1_x86_64", "manylinux_2_28_x86_64")
-    report = subprocess.check_output(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            # Else pip fetches whole wheels for their dependencies, where a registry does not list these.
-            "--use-feature=fast-deps",
-            *("--dry-run", "--report", "-", "--target", "unused", "--ignore-installed", "--no-deps"),
-            *("--only-binary", ":all:", "--python-version", python),
-            *(option for platform in platforms for option in ("--platform", platform)),
-            f"torch=={release}.0",
-        ]
-    )
-    url = json.loads(report)["install"][0]["download_info"]["url"]
-    with io.BufferedReader(Remote(url), 2**20) as file, zipfile.ZipFile(file) as wheel:
+    with opened(f"torch=={release}.0") as wheel:
         script = wheel.read("torch/utils/cpp_extension.py").decode()
     [capabilities] = re.findall(r"supported_arches = \[(.*?)\]", script, re.DOTALL)
     return frozenset(re.findall(r"'([^']+)'", capabilities))
@@ -106,3 +111,22 @@ def test_floors_lie_between_two_releases(gpu: Gpu, releases: dict[str, frozenset
         assert gpu.pytorch_min in RELEASES, "add it, and the release before it, to RELEASES"
         before = RELEASES[RELEASES.index(gpu.pytorch_min) - 1]
         assert gpu.capability not in releases[before]
+
+
+# The first and the last release of each list of targets, as far as all registries have them.
+BUILT = ["2.1", "2.7", "2.8", "2.10", "2.11", "2.14"]
+
+
+@pytest.mark.parametrize(
+    ("release", "system"),
+    [(release, system) for release in BUILT for system in wheels()[release].targets],
+)
+def test_an_official_wheel_is_built_for_what_the_table_says(release: str, system: str) -> None:
+    with opened(f"torch=={release}.*", system.removesuffix("-linux")) as wheel:
+        said = re.search(r"^cuda\b.*= '(.*)'", wheel.read("torch/version.py").decode(), re.MULTILINE)
+        library = wheel.read("torch/lib/libtorch_python.so")
+    assert said
+    assert said[1] == wheels()[release].cuda
+    numbers = (target.replace(".", "") for target in wheels()[release].targets[system])
+    [flags] = re.findall(rb"(?<![ ,;=_-])((?:(?:sm|compute)_[0-9a-f]+ )+sm_[0-9]+)\0", library)
+    assert flags.decode() == " ".join(f"sm_{number}" for number in numbers)

@@ -117,6 +117,37 @@ def wrong_sets(cpus: Table) -> Iterator[str]:
         yield from unseen or wrong_place(name, platforms, needs)
 
 
+def wrong_wheels(table: Table) -> Iterator[str]:
+    """Order, and that each release has what its CUDA can target and what it knows itself."""
+    known = {gpu["capability"]: gpu for gpu in table["gpu"].values()}
+    of_cuda: dict[str, tuple[str, list[str]]] = {}
+    for before, after in pairwise(table["wheel"]):
+        if numbers(before) > numbers(after):
+            yield f"wheel.{after}: stands after {before}; write the entry before it"
+    for release, wheel in table["wheel"].items():
+        cuda = wheel["cuda"]
+        if (major := cuda.partition(".")[0]) not in table["cuda"]:
+            yield f"wheel.{release}.cuda: no driver is known for it; write [cuda.{major}] with its driver.min"
+        for system, targets in wheel["targets"].items():
+            for target in targets:
+                gpu = known.get(target)
+                place = f"wheel.{release}.targets.{system}"
+                if gpu is None:
+                    yield f"{place}: no GPU of the table has {target}; write its entry"
+                    continue
+                last = gpu["cuda"].get("max", cuda)
+                if not numbers(gpu["cuda"]["min"]) <= numbers(cuda) <= numbers(last):
+                    yield f"{place}: CUDA {cuda} cannot target {target}; write another list"
+                if numbers(gpu["pytorch"]["min"]) > numbers(release):
+                    yield f"{place}: PyTorch {release} does not know {target}; write another list"
+                if system not in gpu["platforms"]:
+                    yield f"{place}: {target} is not for it; write another list"
+        mine = wheel["targets"]["x86_64-linux"]
+        first, targets = of_cuda.setdefault(cuda, (release, mine))
+        if targets != mine:
+            yield f"wheel.{release}.targets.x86_64-linux: those of {first}, of the same CUDA, are others"
+
+
 def wrong_common(table: Table) -> Iterator[str]:
     cpus = table["cpu"]
     for number, name in enumerate(table["common"]):
@@ -132,7 +163,7 @@ def problems(table: Table) -> list[str]:
     if forms := list(wrong_forms(table)):
         return forms
     cpus = list(wrong_parents(table["cpu"])) or list(wrong_sets(table["cpu"]))
-    return [*wrong_gpus(table), *cpus, *wrong_common(table)]
+    return [*wrong_gpus(table), *wrong_wheels(table), *cpus, *wrong_common(table)]
 
 
 def load(text: str) -> Table:
@@ -181,6 +212,15 @@ def changed(table: Table, changes: Table) -> Table:
 
 def like(kind: str, name: str, **fields: object) -> Callable[[Table], Table]:
     return lambda table: {**table[kind][name], **fields}
+
+
+def wheel(release: str, **fields: object) -> Table:
+    """One release's wheels with other fields."""
+    return {"wheel": lambda table: {**table["wheel"], release: {**table["wheel"]["2.10"], **fields}}}
+
+
+def built_for(*targets: str, system: str = "x86_64-linux") -> Table:
+    return {"x86_64-linux": ["8.0"], system: list(targets)}
 
 
 # What is changed, the place that the line begins with, words that it has.
@@ -257,6 +297,29 @@ WRONG_TOGETHER: list[tuple[Table, str, str]] = [
     ({"common": ["avx2", "avx521"]}, "common", '"avx521" is no set; write avx512'),
     ({"common": ["avx2", "avx2"]}, "common", "write it once"),
     ({"cpu.avx2.extends": "avx512"}, "cpu.avx2.extends", 'no "avx512" stands above it; write avx'),
+    (wheel("3.0", cuda="14.0", targets=built_for("8.0")), "wheel.3.0.cuda", "write [cuda.14]"),
+    (
+        wheel("3.0", cuda="12.9", targets=built_for("3.5")),
+        "wheel.3.0.targets.x86_64-linux",
+        "no GPU of the table has 3.5",
+    ),
+    (
+        wheel("3.0", cuda="13.9", targets=built_for("7.0")),
+        "wheel.3.0.targets.x86_64-linux",
+        "CUDA 13.9 cannot target 7.0",
+    ),
+    (
+        wheel("3.0", cuda="12.5", targets=built_for("10.0")),
+        "wheel.3.0.targets.x86_64-linux",
+        "12.5 cannot target 10.0",
+    ),
+    (wheel("3.0", targets=built_for("8.0")), "wheel.3.0.targets.x86_64-linux", "those of 2.8"),
+    (
+        wheel("3.0", cuda="12.9", targets=built_for("6.1", system="aarch64-linux")),
+        "wheel.3.0.targets.aarch64-linux",
+        "6.1 is not for it",
+    ),
+    (wheel("1.0", cuda="12.9", targets=built_for("5.0")), "wheel.1.0", "stands after 2.15"),
     ({"cpu.amx.extends": "amx"}, "cpu.amx.extends", 'no "amx" stands above it; write avx'),
     ({"cpu.avx2.extends": "avx3"}, "cpu.avx2.extends", 'no "avx3" stands above it; write avx'),
     ({"cpu.armv9.extends": "avx2"}, "cpu.armv9.extends", "avx2 is not for all its platforms; write armv8_2"),

@@ -29,8 +29,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import parse_wheel_filename
 
+from pytorch_variants.binary.fatbin import Container, Entry
 from pytorch_variants.retarget.installed import retarget_directory
-from pytorch_variants.retarget.library import FLAGS_LIBRARY
+from pytorch_variants.retarget.library import FLAGS_LIBRARY, Library, available, choose
 from pytorch_variants.retarget.record import row
 from pytorch_variants.retarget.rewrite import BLOCK
 from pytorch_variants.retarget.wheel import (
@@ -200,6 +201,49 @@ def test_an_environment_in_place(wheel: Path, tmp_path: Path) -> None:
             if digest:
                 data = (site / name).read_bytes()
                 assert row(hashlib.sha256(data).digest(), len(data)) == (digest, size), name
+
+
+def test_what_a_package_is_built_for() -> None:
+    """Not what few of its kernels have beside the others' code, but what has nothing else to run."""
+
+    def library(*containers: str) -> Library:
+        codes = [
+            tuple(
+                Entry("ptx" if name[0] == "c" else "cubin", int(name.strip("caf")), "", 0, 64, 8, "", 8, 8)
+                for name in container.split()
+            )
+            for container in containers
+        ]
+        return Library(Path("lib.so"), 0, tuple(Container(0, 16, 0, entries) for entries in codes), None)
+
+    # As PyTorch 2.11: one kernel with sm_89 code, of which all others have sm_86 code.
+    assert available([library("80 86", "80 86", "80 86 89")]) == (80, 86)
+    # As vLLM: kernels for one GPU alone, and a container that is empty.
+    assert available([library("90", "90", "90", "80", "100"), library("")]) == (80, 90, 100)
+    # As bitsandbytes: a library for each CUDA, of which the first knew no sm_120.
+    cuda = [library("80 90"), library("80 90"), library("80 90 120")]
+    assert available(cuda) == (80, 90, 120)
+    assert choose(cuda, [120], False, "it") == {120}
+    # PTX counts as code of others.
+    assert available([library("80 c80", "80 c80", "90")]) == (80,)
+    assert available([]) == ()
+
+
+def test_ptx_alone(tmp_path: Path) -> None:
+    """For a GPU that no machine code is for, it has to be asked for, as other code has."""
+    wheel = make_wheel(tmp_path, "example", extra={"lib/libjit.so": cuda_library("ptx")})
+    refused = command(wheel, "--gpu", "B200", "-o", tmp_path)
+    assert refused.err.endswith(
+        "this wheel has no sm_100 code; it has sm_75, sm_80, sm_90, sm_120, and PTX that the driver compiles "
+        "for sm_100: take that with --compatible\n"
+    )
+    done = command(wheel, "--gpu", "B200", "--compatible", "-o", tmp_path, "--json")
+    [account] = json.loads(done.out)["retargeted"]
+    kept = {Path(library["path"]).name: library["kept"] for library in account["libraries"]}
+    assert kept == {"libexample_cuda.so": [], "libjit.so": ["compute_90"]}
+    # PyTorch would say that it has code for nothing.
+    torch = make_wheel(tmp_path, extra={"lib/libjit.so": cuda_library("ptx")})
+    assert command(torch, "--gpu", "B200", "--compatible", "-o", tmp_path).err.endswith("sm_90, sm_120\n")
 
 
 def test_code_that_another_architecture_runs(wheel: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The command `detect`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pytorch_variants.machine.advise import Advice
+    from pytorch_variants.machine.official import Official
+
+
+def _wheel_facts(wheels: Sequence["Official"]) -> Iterator[tuple[str, str]]:
+    """The official wheels for pip and uv, in words."""
+    if len(wheels) > 1:
+        yield "wheels", "no official PyTorch runs on all of these GPUs: make an environment for each of these"
+    for wheel in wheels:
+        title = "wheel" if len(wheels) == 1 else ", ".join(wheel.gpus)
+        if not wheel.torch:
+            yield title, "no official PyTorch runs there"
+            continue
+        others = [
+            f"{code} code for {gpu}" for gpu, code in zip(wheel.gpus, wheel.code, strict=True) if code != gpu
+        ]
+        what = f"PyTorch {wheel.torch} is the last official one: CUDA {wheel.cuda}"
+        pythons = f"Python {wheel.python_min} to {wheel.python_max}"
+        yield title, ", ".join([what, f"driver {wheel.driver} or later", pythons, *others])
+        yield "pip", str(wheel.pip)
+        yield "uv", str(wheel.uv)
 
 
 def print_advice(console: "Console", advice: "Advice") -> None:
@@ -27,6 +47,7 @@ def print_advice(console: "Console", advice: "Advice") -> None:
     facts = [("why" if number == 0 else "", reason) for number, reason in enumerate(advice.reasons)]
     if second:
         facts.append(("second", f"{second.name}, for CPUs from {' and '.join(second.cpu.first)} on"))
+    facts += _wheel_facts(advice.wheels)
     if advice.problem:
         facts.append(("problem", advice.problem))
     print_facts(console, advice.variant or "no variant", facts)
@@ -51,6 +72,8 @@ def detect(
     json: bool,
 ) -> None:
     """Find the best variant for this machine's GPUs, driver and CPU, or for another's.
+
+    It also says what to install with pip or uv: the last official PyTorch that all of the GPUs run.
 
     Exit code 1: as the machine is, that variant would not run there.
 

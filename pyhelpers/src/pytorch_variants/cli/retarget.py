@@ -40,7 +40,7 @@ def print_account(account: "Account", console: "Console") -> None:
             library.path.name,
             megabytes(library.before),
             megabytes(library.after),
-            " ".join(library.kept),
+            " ".join(library.kept) or "nothing",
             " ".join(library.dropped),
         )
     console.print(table)

@@ -52,6 +52,21 @@ class Cpu:
     first: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Wheel:
+    """A release of PyTorch ("2.10"), and what its official wheels with CUDA are.
+
+    `cuda` is their CUDA release, `python_min` and `python_max` are the first and the last CPython that has
+    one, `targets` the architectures that they have machine code for, by system.
+    """
+
+    release: str
+    cuda: str
+    python_min: str
+    python_max: str
+    targets: Mapping[str, tuple[str, ...]] = field(hash=False)
+
+
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("hardware.toml").read_text(encoding="utf-8"))
@@ -101,6 +116,21 @@ def cpus() -> dict[str, Cpu]:
             first=tuple(entry["first"]),
         )
         for name, entry in _table()["cpu"].items()
+    }
+
+
+@cache
+def wheels() -> dict[str, Wheel]:
+    """PyTorch's official wheels with CUDA by release, the last one last."""
+    return {
+        release: Wheel(
+            release=release,
+            cuda=entry["cuda"],
+            python_min=entry["python"]["min"],
+            python_max=entry["python"]["max"],
+            targets={system: tuple(targets) for system, targets in entry["targets"].items()},
+        )
+        for release, entry in _table()["wheel"].items()
     }
 
 

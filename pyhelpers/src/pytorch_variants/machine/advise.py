@@ -25,6 +25,7 @@ from pytorch_variants.machine.detect import (
     FoundGpus,
     find_machine,
 )
+from pytorch_variants.machine.official import Official, official, runs_cuda
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Advice:
 
     `variant` is None where no instruction set of the table fits the CPU, `second` where just one does.
     `reasons` say why it is this one; `problem` is what keeps it from running on the machine as it is.
+    `wheels` are PyTorch's official ones for pip and uv, more than one if none runs on all GPUs. `runs_cuda`
+    has the major releases of CUDA that the driver runs, None if that is not known.
     """
 
     variant: str | None
@@ -40,6 +43,8 @@ class Advice:
     command: str | None
     reasons: tuple[str, ...]
     problem: str | None
+    wheels: tuple[Official, ...] = ()
+    runs_cuda: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,21 +137,25 @@ def _driver(chosen: Iterable[Gpu], driver: str | None) -> tuple[str, str | None]
     return f"driver {driver} runs CUDA {' and '.join(runs)}" + (needs and f"; {needs}"), None
 
 
-def _of_wheel(gpus: Sequence[Gpu], targets: Iterable[str]) -> tuple[str | None, list[str]]:
-    """The official wheel's package for GPUs of which it is not built for all, and why; else nothing."""
+def _of_wheel(gpus: Sequence[Gpu], targets: Iterable[str]) -> tuple[str | None, list[str], str | None]:
+    """The official wheel's package for GPUs of which it is not built for all, and why; else nothing.
+
+    The third is the problem if it has no code for one.
+    """
     have = [int(target.replace(".", "")) for target in targets]
     reasons = []
     for gpu in gpus:
         near = nearest_code(have, gpu.number)
         if near is None:
-            raise UserError(
+            problem = (
                 f"the official wheel has no code that {gpu.name} runs: write --nixpkgs locked or the path of "
                 "a nixpkgs, which compiles"
             )
+            return None, [], problem
         if near != gpu.number:
             it = gpu.name if len(gpus) > 1 else "it"
             reasons.append(f"the official wheel has sm{near} code for {it}")
-    return (f"pytorch-bin-{'-'.join(gpu.name for gpu in gpus)}" if reasons else None), reasons
+    return (f"pytorch-bin-{'-'.join(gpu.name for gpu in gpus)}" if reasons else None), reasons, None
 
 
 def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = (), place: Place = HERE) -> Advice:
@@ -165,27 +174,35 @@ def advise(found: FoundGpus, cpu: FoundCpu, wheel_targets: Sequence[str] = (), p
     ]
     if not found.gpus:
         reasons.append(f"no NVIDIA GPU ({found.source})")
-    if not sets:
-        return Advice(None, None, None, tuple(reasons), f"{cpu.model} has no instruction set of the table")
     by_target = {choice.gpu.target: choice.gpu for choice in choices if choice.gpu}
     chosen = sorted(by_target.values(), key=lambda gpu: version(gpu.capability))
+    # Jetsons count their drivers otherwise.
+    driver = None if any(gpu.tegra for gpu in chosen) else found.driver
+    wheels = official(chosen, cpu.platform, driver)
+    advice = Advice(
+        None, None, None, tuple(reasons), None, wheels, runs_cuda(driver) if driver is not None else None
+    )
+    if not sets:
+        return replace(advice, problem=f"{cpu.model} has no instruction set of the table")
     reasons.append(_cpu_reason(cpu, sets))
     problem = None
-    # Jetsons count their drivers otherwise.
     if chosen and not any(gpu.tegra for gpu in chosen):
-        reason, problem = _driver(chosen, found.driver)
+        reason, problem = _driver(chosen, driver)
         reasons.extend([reason] if reason else [])
     names = [f"pytorch-{'-'.join(gpu.name for gpu in chosen) or 'cpu'}-{fit.name}" for fit in sets]
     if wheel_targets and not chosen:
         problem = "the official wheel is built for CUDA: write --gpu, or --nixpkgs locked, which compiles"
     elif wheel_targets:
-        wheel, why = _of_wheel(chosen, wheel_targets)
+        wheel, why, lacking_code = _of_wheel(chosen, wheel_targets)
+        if lacking_code:
+            return replace(advice, reasons=tuple(reasons), problem=lacking_code)
         names = [wheel] if wheel else names
         reasons.extend(why)
-    return Advice(
+    return replace(
+        advice,
         variant=names[-1],
         second=names[-2] if len(names) > 1 else None,
-        command=command(place, names[-1], chosen, sets[-1], found.driver),
+        command=command(place, names[-1], chosen, sets[-1], wheels),
         reasons=tuple(reasons),
         problem=problem,
     )

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytorch_variants.hardware.spelling import version
-from pytorch_variants.hardware.table import Cpu, Gpu, driver_floors
+from pytorch_variants.hardware.table import Cpu, Gpu
+from pytorch_variants.machine.official import Official, requirement
 
 FLAKE = "github:pytorch-variants/pytorch-variants"
 
-# The last PyTorch whose wheel of the package registry is built with CUDA 12.
-_LAST_CUDA_12 = "2.10"
 # Flakes have attributes for names of as many GPUs.
 _MOST_GPUS = 3
 
@@ -41,25 +39,28 @@ def find_place(flake: Path = Path()) -> Place:
     return Place("wheel")
 
 
-def _wheel(chosen: Sequence[Gpu], driver: str | None) -> str:
-    """The official wheel, cut down, and of the last CUDA that all of these GPUs and the driver run."""
-    if not chosen:
+def _wheel(wheels: Sequence[Official]) -> str | None:
+    """The official wheel, cut down, where there is one that all of the machine's GPUs run."""
+    if not wheels:
         return "uv pip install torch --torch-backend cpu"
-    floor = version(driver_floors()["13"])
-    old = (driver is not None and version(driver) < floor) or any(
-        gpu.cuda_max and version(gpu.cuda_max) < (13,) for gpu in chosen
-    )
-    torch = f"'torch=={_LAST_CUDA_12}.*'" if old else "torch"
-    names = ",".join(f"sm{gpu.number}" for gpu in chosen)
+    first, *others = wheels
+    if others or not first.torch:
+        return None
     return (
-        f"pip download --no-deps {torch} && pytorch-variants retarget torch-*.whl --gpu {names} --compatible"
+        f"pip download --no-deps {requirement(first.torch)} && "
+        f"pytorch-variants retarget torch-*.whl --gpu {','.join(first.gpus)} --compatible"
     )
 
 
-def command(place: Place, name: str, chosen: Sequence[Gpu], cpu: Cpu, driver: str | None) -> str:
-    """One line for a shell that makes the variant of a name, for some GPUs and a CPU."""
+def command(
+    place: Place, name: str, chosen: Sequence[Gpu], cpu: Cpu, wheels: Sequence[Official]
+) -> str | None:
+    """One line for a shell that makes the variant of a name, for some GPUs and a CPU.
+
+    `wheels` are the official ones for these GPUs. None where those are all that there is, and none will do.
+    """
     if place.kind == "wheel":
-        return _wheel(chosen, driver)
+        return _wheel(wheels)
     if any(gpu.target != gpu.capability for gpu in chosen):
         # No name says so.
         targets = " ".join(json.dumps(gpu.target) for gpu in chosen)

@@ -19,7 +19,6 @@ from pytorch_variants.retarget.library import (
     TAKES_ITS_PLACE,
     Progress,
     Retargeted,
-    available,
     choose,
     read_library,
     retarget_file,
@@ -93,8 +92,7 @@ def _file(path: Path, options: RetargetOptions) -> Retargeted:
         raise UserError(f"{path}: {TAKES_ITS_PLACE}")
     with open_elf(path) as elf:
         library = read_library(path, elf)
-    have = available([library] if library else [])
-    keep = choose(have, options.wanted, options.compatible, f"{path}: it")
+    keep = choose([library] if library else [], options.wanted, options.compatible, f"{path}: it")
     return retarget_file(path, target, keep, keep_ptx=options.keep_ptx)
 
 

@@ -133,7 +133,7 @@ def retarget_directory(
         if libraries or package == directory:
             what = "this PyTorch" if package.name == "torch" else f"this {package.name}"
             try:
-                wanted = choose(available(libraries), keep, compatible, what)
+                wanted = choose(libraries, keep, compatible, what)
             except UserError as error:
                 raise UserError(f"{package}: {error}") from error
             work += [(library, wanted) for library in libraries]

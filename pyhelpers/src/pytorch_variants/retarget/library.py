@@ -15,10 +15,11 @@ from pytorch_variants.binary.elf import (
 )
 from pytorch_variants.binary.fatbin import (
     Container,
+    Entry,
     read_fatbins,
 )
 from pytorch_variants.errors import UserError
-from pytorch_variants.hardware.compatibility import nearest_code
+from pytorch_variants.hardware.compatibility import nearest_code, select
 from pytorch_variants.retarget.layout import (
     Rewriting,
     code_names,
@@ -146,44 +147,62 @@ def retarget_file(source: Path, target: Path, keep: frozenset[int], *, keep_ptx:
     return account(library, plan)
 
 
+def _containers(libraries: Iterable[Library]) -> list[tuple[Entry, ...]]:
+    return [c.entries for library in libraries for c in library.containers if c.entries]
+
+
+def _counts(containers: Iterable[tuple[Entry, ...]], arch: int) -> Counter[str]:
+    """How many containers give an architecture its own machine code, another's, or PTX."""
+    counts = Counter[str]()
+    for entries in containers:
+        for code in select(entries, [arch])[:1]:
+            counts["ptx" if code.kind == "ptx" else "own" if code.arch == arch else "other"] += 1
+    return counts
+
+
 def available(libraries: Iterable[Library]) -> tuple[int, ...]:
     """The architectures that one package's libraries are built for, as numbers in order.
 
-    Those are the ones that PyTorch says it is built for that have cubins too; of a companion, which says
-    nothing, those that most containers have cubins for. An architecture that only a few kernels have code
-    for is none of them: PyTorch 2.11 has sm_89 code in one container of 444, where an L40S runs the sm_86
-    code of all the others.
+    Those are the ones that PyTorch says it is built for that have cubins too. Other packages say nothing: of
+    them, those whose GPUs run more code of their own than of others. PyTorch 2.11 has sm_89 code in one
+    container of 444, where an L40S runs the sm_86 code of all the others; so sm_89 is none of them. vLLM has
+    sm_80 code in 170 containers of 561, and nothing else that an A100 runs; so sm_80 is one.
     """
     libraries = list(libraries)
-    containers = [container for library in libraries for container in library.containers if container.entries]
-    having = Counter(
-        arch
-        for container in containers
-        for arch in {entry.arch for entry in container.entries if entry.kind == "cubin"}
-    )
+    containers = _containers(libraries)
+    having = {entry.arch for entries in containers for entry in entries if entry.kind == "cubin"}
     for flags in [library.flags for library in libraries if library.flags]:
         said = {int(number) for number in re.findall(rb"sm_(\d+)", flags[1])}
-        return tuple(sorted(said & having.keys()))
-    return tuple(sorted(arch for arch, count in having.items() if 2 * count > len(containers)))
+        return tuple(sorted(said & having))
+    counts = {arch: _counts(containers, arch) for arch in sorted(having)}
+    return tuple(arch for arch, count in counts.items() if 2 * count["own"] > count.total())
 
 
-def choose(have: Sequence[int], wanted: Sequence[int], compatible: bool, what: str) -> frozenset[int]:
+def choose(
+    libraries: Sequence[Library], wanted: Sequence[int], compatible: bool, what: str
+) -> frozenset[int]:
     """The architectures that code is kept for, once it is sure that the package has code for all of them.
 
-    With `compatible` one that it is not built for may run the code of the nearest earlier one; where single
-    kernels have code of its own these keep that. (PyTorch 2.10 has for sm_89: rowwise FP8 products, whose
-    sm_86 code is a tenth as large.) Raises UserError, which names what there is, for a GPU without code.
+    With `compatible` one that it is not built for may run the code of the nearest earlier one, else what the
+    driver compiles of PTX; where single kernels have code of its own these keep that. (PyTorch 2.10 has for
+    sm_89: rowwise FP8 products, whose sm_86 code is a tenth as large.) Raises UserError, which names what
+    there is, for a GPU without code.
     """
     if not wanted:
         raise UserError("name at least one architecture to keep")
+    have = available(libraries)
     if not have:
         raise UserError(f"{what} has no GPU code; is this a CUDA build?")
     for arch in wanted:
         near = nearest_code(have, arch)
-        if near == arch or (compatible and near):
+        # PyTorch says what machine code it has, and would say nothing.
+        compiled = not near and not any(library.flags for library in libraries)
+        compiled = compiled and bool(_counts(_containers(libraries), arch)["ptx"])
+        if near == arch or (compatible and (near or compiled)):
             continue
         message = f"{what} has no sm_{arch} code; it has {', '.join(f'sm_{number}' for number in have)}"
-        if near:
-            message += f", and sm_{near} code runs on sm_{arch}: take that with --compatible"
+        if near or compiled:
+            runs = f"sm_{near} code runs on" if near else "PTX that the driver compiles for"
+            message += f", and {runs} sm_{arch}: take that with --compatible"
         raise UserError(message)
     return frozenset(wanted)

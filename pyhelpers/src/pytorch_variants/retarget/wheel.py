@@ -35,7 +35,6 @@ from pytorch_variants.retarget.library import (
     Progress,
     Retargeted,
     account,
-    available,
     choose,
     plan_library,
     read_library,
@@ -304,8 +303,7 @@ def retarget_wheel(
                 stack.callback(unpacked.file.close)
                 found.append(unpacked)
             found.sort(key=lambda unpacked: str(unpacked.library.path))
-            have = available(unpacked.library for unpacked in found)
-            keep = choose(have, wanted, compatible, "this wheel")
+            keep = choose([unpacked.library for unpacked in found], wanted, compatible, "this wheel")
             planned = [(u, plan_library(u.elf, u.library, keep, keep_ptx)) for u in found]
             names = _rename(archive, source.name, keep, keep_ptx)
             cuts = _cut_files(archive, [unpacked.library for unpacked in found], keep, keep_ptx)
