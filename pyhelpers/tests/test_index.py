@@ -194,6 +194,50 @@ def test_uv_locks_and_installs_what_it_locked(torch: Served, tmp_path: Path) -> 
     assert set(cubins(tmp_path / "there/torch/lib/libtorch_cuda.so")) == {"sm_120"}
 
 
+def test_wheels_for_arm_beside_those_for_x86(tmp_path: Path) -> None:
+    """Installers take the one for their machine."""
+    wheel = make_wheel(tmp_path, requires=CU12)
+    arm = wheel.with_name(wheel.name.replace("x86_64", "aarch64"))
+    shutil.copy(wheel, arm)
+    index(tmp_path / "wheels", wheel, arm, "--gpu", "a100,gh200")
+    for machine in ("x86_64", "aarch64"):
+        out, there = tmp_path / machine, (tmp_path / "wheels").as_uri()
+        result = uv(
+            *(
+                "install",
+                "torch",
+                "--no-deps",
+                "--target",
+                out / "uv",
+                "--default-index",
+                f"{there}/variants/",
+            ),
+            *("--python-platform", f"{machine}-manylinux_2_28", "--verbose"),
+            **on_a_machine("9.0"),
+        )
+        assert result.returncode == 0, result.stderr
+        assert f"{TAGS.replace('x86_64', machine)}-sm90.whl" in result.stderr
+        result = pip(
+            *("download", "torch", "--no-deps", "--dest", out / "pip", "--index-url", f"{there}/sm90/"),
+            *("--only-binary", ":all:", "--platform", f"manylinux_2_28_{machine}"),
+        )
+        assert result.returncode == 0, result.stderr
+        assert [path.name for path in (out / "pip").iterdir()] == [
+            f"torch-2.10.0+cu128.sm90-{TAGS.replace('x86_64', machine)}.whl"
+        ]
+
+
+def test_a_jetson_gets_what_it_does_not_run(torch: Served, tmp_path: Path) -> None:
+    """uv takes sm_80 code for Orin's, as it does for sm_86. The page for people without Nix says so."""
+    result = uv(
+        *("install", "torch", "--no-deps", "--target", tmp_path, "--default-index", f"{torch.url}/variants/"),
+        **on_a_machine("8.7"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert set(cubins(tmp_path / "torch/lib/libtorch_cuda.so")) == {"sm_80"}
+    assert "Jetson Orin" in (ROOT / "docs" / "without-nix.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("program", ["pip", "uv"])
 def test_installers_without_variants(program: str, torch: Served, tmp_path: Path) -> None:
     """Each GPU's own index; an official version as a pin holds."""
