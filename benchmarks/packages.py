@@ -10,7 +10,7 @@ entry of the result is held against its line in RECORD, and of each of its libra
 
 What cuobjdump cannot read of the official library is not held against the result. Both programs are those of
 PATH; cuobjdump may be that of the package nvidia-cuda-cuobjdump. Prints a table in Markdown. Exit code 1:
-something was found, and is named below the table.
+something was found, and is named on standard error.
 """
 
 import argparse
@@ -34,16 +34,25 @@ HEADER = (
 )
 
 
+# What is known of a process' memory begins with that of the process which started it: a small one does, and
+# says in its last line how many KiB it was.
+MEASURED = """
+import os, sys
+_, status, usage = os.wait4(os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:]), 0)
+print(usage.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 @dataclass(frozen=True)
 class Run:
-    """What a process printed, its exit code, and what it took: seconds, seconds of processors, bytes."""
+    """What a process printed, its exit code, and what it took: seconds, seconds of processors."""
 
     code: int
     out: str
     err: str
     seconds: float
     processor: float
-    memory: int
 
 
 def run(*command: str | Path) -> Run:
@@ -59,7 +68,7 @@ def run(*command: str | Path) -> Run:
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
     taken = usage.ru_utime + usage.ru_stime
-    return Run(process.returncode, texts[0], texts[1], seconds, taken, usage.ru_maxrss * 1024)
+    return Run(process.returncode, texts[0], texts[1], seconds, taken)
 
 
 def complaints(library: Path) -> Counter[str]:
@@ -116,9 +125,9 @@ def measure(wheel: Path, gpu: str) -> tuple[list[str], list[str]]:
             "-o",
             scratch,
         )
-        done = run(*program, wheel)
+        done = run(sys.executable, "-c", MEASURED, *program, wheel)
         if done.code:
-            reason = done.err.strip().removeprefix(f"pytorch-variants: {wheel}: ")
+            reason = done.err.splitlines()[-2].removeprefix(f"pytorch-variants: {wheel}: ")
             return [label, gpu, f"{wheel.stat().st_size / 1e6:.1f}", f"refused: {reason}", *[""] * 9], []
         [account] = json.loads(done.out)["retargeted"]
         result = Path(account["result"])
@@ -137,7 +146,7 @@ def measure(wheel: Path, gpu: str) -> tuple[list[str], list[str]]:
         *(len(found), sum(library.agrees for library in found)),
         *(sum(library.cubins for library in found), sum(library.ptx for library in found)),
     ]
-    row += [f"{done.memory / 1e6:.0f}", *map(str, counts)]
+    row += [f"{int(done.err.split()[-1]) * 1024 / 1e6:.0f}", *map(str, counts)]
     return row, [library.problem for library in found if library.problem]
 
 
@@ -148,14 +157,15 @@ def main() -> None:
     parser.add_argument("--gpu", action="append", required=True)
     arguments = parser.parse_args()
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
-    wrong = []
+    wrong = False
     for wheel in arguments.wheels:
         for gpu in arguments.gpu:
             row, problems = measure(wheel, gpu)
             print(f"| {' | '.join(row)} |", flush=True)
-            wrong += [f"{row[0]} for {gpu}: {problem}" for problem in problems]
-    if wrong:
-        sys.exit("\n".join(["", *wrong]))
+            for problem in problems:
+                wrong = True
+                print(f"{row[0]} for {gpu}: {problem}", file=sys.stderr)
+    sys.exit(wrong)
 
 
 if __name__ == "__main__":

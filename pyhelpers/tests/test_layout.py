@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_variants.binary.elf import (
+    PF_X,
     PT_LOAD,
     PT_NOTE,
     PT_PHDR,
@@ -44,6 +45,7 @@ from pytorch_variants.retarget.cut import Cut
 from pytorch_variants.retarget.layout import Rewriting, cut_of, plan_rewriting
 from pytorch_variants.retarget.library import retarget_file
 
+PF_R = 4
 LAST = "SECTIONS { .nv_fatbin ALIGN(0x1000) : { *(.nv_fatbin) } } INSERT AFTER .bss\n"
 
 
@@ -187,6 +189,38 @@ def test_what_linkers_make(flags: str, sizes: list[int], page: int, style: str, 
                     assert after.offset_of(new.address) == new.offset
                 if old.name not in (".nv_fatbin", ".nvFatBinSegment", ".rela.dyn", ".symtab"):
                     assert after.contents(new) == before.contents(old)
+
+
+def test_what_is_executable(tmp_path: Path) -> None:
+    """Where constants share a segment with instructions: of its two parts the one that has instructions."""
+    codes = [[(80, 20000), (90, 9000)]] * 2
+    path = linked(
+        *(tmp_path, codes, "a", "-Wl,-z,noseparate-code", "-Wl,--build-id"),
+        more='.text\nnop\n.section .later,"a"\n.fill 100\n',
+    )
+    target = tmp_path / "out.so"
+    retarget_file(path, target, frozenset({90}))
+    with open_elf(path) as before, open_elf(target) as after:
+        code, text = after.section(".nv_fatbin"), after.section(".text")
+        assert code and text
+        assert text.offset < code.offset
+        old, new = holder_of(before, before.sections[code.index]), holder_of(after, code)
+        assert old.flags == new.flags == PF_R | PF_X
+        tail = after.segments[after.segments.index(new) + 1]
+        assert (tail.type, tail.flags) == (PT_LOAD, PF_R)
+
+
+def test_symbols_end_with_their_fat_binaries(tmp_path: Path) -> None:
+    """As nvcc of CUDA 11 and 12 names them; a symbol of another size is not the fat binary's."""
+    more = ".set one, first\n.size one, {size}\n.set half, second\n.size half, 8\n.type one, @object\n"
+    codes = [[(80, 20000), (90, 9000)]] * 2
+    path = linked(tmp_path, codes, "a", "-Wl,--build-id", more=more.format(size=len(fat_binary(*codes[0]))))
+    target = tmp_path / "out.so"
+    retarget_file(path, target, frozenset({90}))
+    listed = subprocess.check_output([tool("readelf"), "-sW", target], text=True)
+    rows = (line.split() for line in listed.splitlines())
+    sizes = {row[7]: int(row[2]) for row in rows if len(row) == 8 and row[2].isdigit()}
+    assert (sizes["one"], sizes["half"]) == (len(fat_binary(codes[0][1])), 8)
 
 
 def plan(data: bytes) -> Rewriting:

@@ -4,8 +4,8 @@ The kept GPU code moves to the front of .nv_fatbin and the rest of the file move
 other byte keeps its virtual address: the segment that holds .nv_fatbin is split in two around the hole,
 so that code, unwind tables and symbols stay true and only file offsets change. What does change:
 offsets in the program and section headers, the size of .nv_fatbin, the sizes in its containers' headers,
-and the containers' addresses in the wrappers (with their relocations) and in .symtab. The split takes one
-program header more; where there is no room for it, their table goes into the hole too.
+and the containers' addresses in the wrappers (with their relocations) and in .symtab, with their sizes there.
+The split takes one program header more; where there is no room for it, their table goes into the hole too.
 """
 
 import re
@@ -98,15 +98,15 @@ def _relocations_into(elf: Elf, table: Section, section: Section) -> Iterator[tu
         yield offset, *e.RELA.unpack_from(elf.data, offset)
 
 
-def _symbols_of(elf: Elf, table: Section, section: Section) -> Iterator[tuple[int, int]]:
-    """The places of a symbol table's rows that belong to a section, and the symbols' values."""
+def _symbols_of(elf: Elf, table: Section, section: Section) -> Iterator[tuple[int, int, int]]:
+    """The places of a symbol table's rows that belong to a section, and the symbols' values and sizes."""
     rows = _rows(table, e.SYMBOL.size)
     index_bytes = elf.data[rows.start : rows.stop][6 :: e.SYMBOL.size].tobytes()
     for match in re.finditer(re.escape(bytes([section.index & 255])), index_bytes):
         offset = rows[match.start()]
-        _, _, _, index, value, _ = e.SYMBOL.unpack_from(elf.data, offset)
+        _, _, _, index, value, size = e.SYMBOL.unpack_from(elf.data, offset)
         if index == section.index:
-            yield offset, value
+            yield offset, value, size
 
 
 def code_names(containers: Sequence[tuple[Entry, ...]]) -> tuple[str, ...]:
@@ -190,6 +190,14 @@ def _has_room(elf: Elf, count: int) -> bool:
     return first >= elf.segments_offset + count * e.SEGMENT.size
 
 
+def _flags(elf: Elf, holder: Segment, start: int, stop: int) -> int:
+    """The flags of a part of a segment: executable if what is to be executed is in it."""
+    code = [s.offset for s in elf.sections if s.flags & e.SHF_EXECINSTR and s.size and s.type != e.SHT_NOBITS]
+    inside = [offset for offset in code if holder.offset <= offset < holder.offset + holder.file_size]
+    without = inside and not any(start <= offset < stop for offset in inside)
+    return holder.flags & ~e.PF_X if without else holder.flags
+
+
 def _layout(elf: Elf, section: Section, code_end: int) -> _Layout:
     holder = _holder(elf, section)
     end, holder_end = section.offset + section.size, holder.offset + holder.file_size
@@ -220,10 +228,16 @@ def _layout(elf: Elf, section: Section, code_end: int) -> _Layout:
     delta = (cut - head_end) // page * page
     if delta <= 0:
         return _Layout(elf.segments, elf.segments_offset, code_end, resume, 0)
-    head = replace(holder, file_size=head_end - holder.offset, memory_size=head_end - holder.offset)
     skipped = cut - holder.offset
+    head = replace(
+        holder,
+        flags=_flags(elf, holder, holder.offset, end),
+        file_size=head_end - holder.offset,
+        memory_size=head_end - holder.offset,
+    )
     tail = replace(
         holder,
+        flags=_flags(elf, holder, end, holder_end),
         offset=cut - delta,
         address=holder.address + skipped,
         physical_address=holder.physical_address + skipped,
@@ -285,16 +299,20 @@ def _pointer_patches(elf: Elf, section: Section, layout: _Layout, places: dict[i
             yield layout.moved(wrapper.pointer_offset), place(wrapper.value, what)
 
 
-def _symbol_patches(elf: Elf, section: Section, layout: _Layout, places: dict[int, int]) -> Iterator[Patch]:
+def _symbol_patches(
+    elf: Elf, section: Section, layout: _Layout, places: dict[int, int], sizes: dict[int, tuple[int, int]]
+) -> Iterator[Patch]:
+    """Follow the containers with their symbols; `sizes` has the old and the new size by the old address."""
     for table in elf.sections:
         if table.type not in (e.SHT_SYMTAB, e.SHT_DYNSYM):
             continue
-        for offset, value in _symbols_of(elf, table, section):
+        for offset, value, size in _symbols_of(elf, table, section):
             if value not in places:
                 continue
             if table.type == e.SHT_DYNSYM:
                 raise UserError(f"it exports a symbol inside {SECTION_NAME}")
-            yield layout.moved(offset) + 8, _u64(places[value])
+            before, after = sizes[value]
+            yield layout.moved(offset) + 8, _u64(places[value]) + _u64(after if size == before else size)
 
 
 def _copies(moves: Sequence[_Move], section: Section, layout: _Layout, size: int) -> list[Copy]:
@@ -333,6 +351,7 @@ def plan_rewriting(elf: Elf, keep: frozenset[int], keep_ptx: bool) -> Rewriting:
     layout = _layout(elf, section, code_end)
     shift = section.address - section.offset
     places = {move.container.offset + shift: move.offset + shift for move in moves}
+    sizes = {move.container.offset + shift: (move.container.size, move.size) for move in moves}
     had = code_names([container.entries for container in containers])
     kept = code_names([move.entries for move in moves])
     return Rewriting(
@@ -343,7 +362,7 @@ def plan_rewriting(elf: Elf, keep: frozenset[int], keep_ptx: bool) -> Rewriting:
                 (
                     *_header_patches(elf, section, layout),
                     *_pointer_patches(elf, section, layout, places),
-                    *_symbol_patches(elf, section, layout, places),
+                    *_symbol_patches(elf, section, layout, places, sizes),
                     # The payload's size, in each container's header.
                     *((m.offset + 8, _u64(m.size - m.container.header_size)) for m in moves),
                 )
