@@ -64,7 +64,7 @@ def print_account(account: "Account", console: "Console") -> None:
 @gpus("A GPU to keep, in any spelling: h100, sm90", required=True)
 @click.option("--keep-ptx", is_flag=True, help="Keep the PTX of these GPUs.")
 @click.option(
-    "--compatible", is_flag=True, help="For a GPU without code, keep what runs on it: sm_86 on 8.9."
+    "--compatible", is_flag=True, help="For a GPU without code, keep what runs on it: sm_86 on 8.9, or PTX."
 )
 @click.option("--output", "-o", type=PATH, help="The directory of new files; else the current one.")
 @click.option("--in-place", is_flag=True, help="Change the files themselves.")
