@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -295,6 +296,17 @@ def test_several_wheels_in_words(tmp_path: Path) -> None:
     assert "sm120 PyTorch 2.15 is the last official one" in words
     orin = ("--gpu", "GTX 750", "--driver", "470.1", "--cpuinfo", cpuinfo)
     assert "wheel no official PyTorch runs there" in " ".join(call("detect", *orin).out.split())
+
+
+def test_the_page_for_people_without_nix_has_what_is_printed(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "without-nix.md").read_text(encoding="utf-8")
+    [gpus, driver] = re.findall(r'detect --gpu "(.+)" --driver (\S+)', page)[0]
+    shown = re.findall(r"^    ((?:wheels|sm\d+|pip|uv)  .+)$", page, re.MULTILINE)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(GENERATIONS["Haswell"].cpuinfo)
+    out = call("detect", "--gpu", gpus, "--driver", driver, "--cpuinfo", cpuinfo).out
+    assert len(shown) == 7
+    assert " ".join(" ".join(shown).split()) in " ".join(out.split())
 
 
 def test_the_command_is_for_where_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
