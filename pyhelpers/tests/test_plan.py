@@ -16,8 +16,7 @@ from pytorch_variants.cost.jobs import (
     compiler_jobs,
 )
 from pytorch_variants.cost.variant import plan as ask
-from pytorch_variants.cost.variant import read_dry_run
-from pytorch_variants.nix import closure, rebuilt
+from pytorch_variants.nix import closure, read_dry_run, rebuilt
 
 SYSTEM = "x86_64-linux"
 
