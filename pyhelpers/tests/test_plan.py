@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import call
-from conftest import FLAGSHIP, ROOT, Nix
+from conftest import FLAGSHIP, PYTHON_NAME, ROOT, Nix
 
 from pytorch_variants.cost.jobs import (
     available_memory,
@@ -57,7 +57,7 @@ def test_another_cuda_leaves_the_cache(nix: Nix) -> None:
     if nix.eval(f".#{FLAGSHIP}", "p: p ? wheelTargets"):
         code, _, err = call("plan", "pytorch-cuda12_6-sm90-avx2", "--flake", ROOT, "--nixpkgs", nix.nixpkgs)
         assert code == 2
-        assert "no CUDA 12.6: write one of 12.8, 13.0" in err
+        assert "no CUDA 12.6: write one of 12.8, 13.0, 13.2" in err
         return
     code, found = plan("pytorch-cuda12_8-sm90-avx2", "--nixpkgs", nix.nixpkgs)
     assert code == 1
@@ -94,7 +94,7 @@ def test_binary_caches_are_counted(embedded: Nix, monkeypatch: pytest.MonkeyPatc
     assert "pytorch-bin-" in built
     # All wheels but those of the two.
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    wheels = pins["releases"][0]["pythons"]["python311"]
+    wheels = pins["releases"][0]["pythons"][PYTHON_NAME]
     needed = [pin for pin in wheels.values() if pin["file"] in found["download"]]
     assert found["download_size"] == sum(pin["size"] for pin in needed if pin["file"].endswith(".whl")) > 3e9
     assert found["origins"] == {"pip's package registry": len(found["download"])}

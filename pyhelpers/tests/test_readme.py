@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FLAGSHIP, ROOT, Nix
+from conftest import FLAGSHIP, PYTHON_NAME, ROOT, Nix
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(
@@ -105,7 +105,7 @@ def test_its_call_of_the_library_gives_what_it_asks_for(embedded: Nix) -> None:
         )
     )
     # The embedded set compiles nothing: what it gives is the official wheel, by its name.
-    assert name == "pytorch-bin-python311-cuda12_8-sm80-sm86-sm90"
+    assert name == f"pytorch-bin-{PYTHON_NAME}-cuda12_8-sm80-sm86-sm90"
 
 
 def test_it_has_the_commands() -> None:
