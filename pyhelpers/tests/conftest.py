@@ -24,8 +24,8 @@ if not shutil.which("nix"):
     os.environ["PATH"] = os.pathsep.join([str(ROOT / ".nix" / "bin"), os.environ["PATH"]])
 FLAGSHIP = "pytorch-sm90-avx512"
 
-# The Python of what the tests build. Evaluated purely, the embedded set is for 3.11. Where that is not, it has
-# to look for the machine's, of which ./run check has made .venv.
+# The Python of what the tests build. Evaluated purely, the embedded set is for 3.11. Where that is not, it
+# has to look for the machine's, of which ./run check has made .venv.
 PURELY = any(Path(directory, "python3.11").exists() for directory in ("/usr/local/bin", "/usr/bin"))
 PYTHON = "3.11" if PURELY else f"3.{sys.version_info.minor}"
 PYTHON_NAME = f"python{PYTHON.replace('.', '')}"
