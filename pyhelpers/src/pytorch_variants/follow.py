@@ -133,12 +133,11 @@ class Follower:
         parts = [f"{self._done} of {len(self._steps)} steps"]
         if fetched < self._size:
             parts.append(_sizes(fetched, self._size))
-            if fetched > before:
+            # The first files are small, and the first bytes of one soon there: they say little of the rate.
+            steady = now - since > _STEADY and fetched - before > self._size / 1000
+            if steady and fetched > self._size / 100:
                 rate = (fetched - before) / (now - since)
-                parts.append(f"{rate / 1e6:.0f} MB/s")
-                # The first files are small, and say little of the rate.
-                if fetched > self._size / 100 and now - since > _STEADY:
-                    parts.append(f"{_time((self._size - fetched) / rate)} left")
+                parts.append(f"{rate / 1e6:.0f} MB/s, {_time((self._size - fetched) / rate)} left")
         doing: dict[str, list[str]] = {}
         for step in self._running.values():
             doing.setdefault(step.phase, []).append(step.name)
