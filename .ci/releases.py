@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Walks the README in fresh chroots: .ci/releases.py [RELEASE…], by root, with debootstrap. It takes hours.
+"""Walks the README in fresh chroots: .ci/releases.py [RELEASE…], by root, with debootstrap.
+
+It takes hours, and tens of GB of disk.
 
 Each of its commands is run as it stands, one after the other, by root and by a user with sudo, in a clean
 environment. Then what it says of undoing is run, and nothing may be left. Prints a table of release, user and
@@ -28,7 +30,7 @@ CERTIFICATES = Path("/usr/local/share/ca-certificates")
 INSIDE = """
 mount -t proc proc "$0/proc"
 mount --rbind /dev "$0/dev"
-cp /etc/resolv.conf "$0/etc/resolv.conf"
+cp /etc/resolv.conf /etc/hosts "$0/etc"
 user=$1 home=$2 script=$3
 exec chroot --userspec="$user:$user" "$0" /usr/bin/env -i HOME="$home" USER="$user" PATH="$4" LANG=C.UTF-8 \\
   sh -c "cd $home; [ ! -d clone ] || cd clone; $script"
