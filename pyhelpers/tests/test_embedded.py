@@ -132,7 +132,7 @@ def test_cuda_in_a_name_chooses_the_release(embedded: Nix) -> None:
     ("files", "expected"),
     [
         (["libcuda.so", "libcuda.so.1", "libcuda.so.570.86.15"], ["12.8", "12.8"]),
-        (["libcuda.so.1", "libcuda.so.580.65.06"], ["13.2", "12.8"]),
+        (["libcuda.so.1", "libcuda.so.580.65.06"], ["13.0", "12.8"]),
         (["libcuda.so.1.1"], ["12.8", "12.8"]),
     ],
 )

@@ -354,7 +354,7 @@ REFUSED = {
     ("pytorch-cpu-avx2",): "nearest that works here: pytorch-sm",
     ("pytorch-sm90-armv9",): "instruction set of aarch64-linux",
     ("pytorch-sm80-sm61-avx2",): "nearest that works here: pytorch-sm80-avx2",
-    ("pytorch-cuda11_0-sm90-avx2",): "write one of 12.8, 13.0, 13.2",
+    ("pytorch-cuda11_0-sm90-avx2",): "write one of 12.8, 13.0",
     ("pytorch-python39-sm90-avx2",): "this nixpkgs has no torch for Python 3.9",
 }
 
