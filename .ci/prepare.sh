@@ -8,18 +8,15 @@ cd "$root" || exit
 . bootstrap/load.sh
 
 prepare() {
-  python_is_here 3.11 || case $(apt_version python3) in
-    3.11.*) ;;
-    *) fail "the tests are for Python 3.11, which neither this machine nor its apt-get has as python3: run them on Debian 12, in a container for instance" ;;
-  esac
+  check_python ""
   ensure_nix
   configure_nix
   prepare_embedded
-  # The tests evaluate purely, which is for this one.
-  python=python3.11
+  # Evaluated purely, as most tests do it, the set is for this one. Where there is none they look for the machine's.
+  ! python_is_here 3.11 || python=python3.11
   if ! command -v shellcheck >/dev/null || ! command -v gcc >/dev/null || ! command -v aarch64-linux-gnu-gcc >/dev/null || ! "$python" -c 'import ensurepip' 2>/dev/null; then
     is_debian || fail "the checks need shellcheck, gcc, one for aarch64 and Python's venv: install them, then run this again"
-    apt_install shellcheck gcc g++ gcc-aarch64-linux-gnu libc6-dev binutils python3-venv
+    apt_install shellcheck gcc g++ gcc-aarch64-linux-gnu libc6-dev binutils "$python-venv"
   fi
   # A sample of a build over pkgs/source is among the tests.
   prepare_compiler

@@ -62,6 +62,10 @@ substitute = false"
 
 has_python() { python=$(embedded_python) && "$python" -m pip --version >/dev/null 2>&1; }
 
+# follow ARGUMENT…: `nix build` of a derivation, and how far it is; by the machine's own Python, since nothing else is
+# there when it begins.
+follow() { PYTHONPATH=$root/pyhelpers/src "$python" -B -m pytorch_variants.follow "$@"; }
+
 # The set that compiles is the embedded one and more, and wants a compiler.
 prepare_source() {
   prepare_embedded

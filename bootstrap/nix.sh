@@ -25,7 +25,8 @@ debian_mirrors() {
 private_apt() {
   directory=$1
   shift
-  apt-get -qq -o "Dir::State=$directory/state" -o "Dir::State::status=$directory/status" -o "Dir::Cache=$directory/cache" \
+  LC_ALL=C apt-get -qq -o APT::Status-Fd=1 -o "Dir::State=$directory/state" -o "Dir::State::status=$directory/status" \
+    -o "Dir::Cache=$directory/cache" \
     -o "Dir::Etc::sourcelist=$directory/sources.list" -o Dir::Etc::sourceparts=/dev/null \
     -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o APT::Default-Release= \
     -o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
@@ -39,9 +40,8 @@ fetch_trixie() {
     say "unpacking Debian 13's Nix into .nix, from $mirror: 39 MB, and the system stays as it is"
     printf 'deb [arch=%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s trixie main\n' \
       "$(dpkg --print-architecture)" "$mirror" >"$1/sources.list"
-    LC_ALL=C private_apt "$1" update >"$1/log" 2>&1 &&
-      private_apt "$1" install -y --download-only --no-install-recommends "$2" >>"$1/log" 2>&1 && return
-    cat "$1/log" >&2
+    with_progress private_apt "$1" update &&
+      with_progress private_apt "$1" install -y --download-only --no-install-recommends "$2" && return
   done
   return 1
 }
@@ -54,7 +54,7 @@ make_private_nix() (
   trap 'rm -rf "$making"' EXIT
   trap 'exit 130' HUP INT TERM
   fetch_trixie "$making" nix-bin ||
-    fail "apt could not fetch Debian 13's nix-bin: $(apt_reason "$making/log"), or install Nix 2.18 or later as https://nixos.org/download says"
+    fail "apt could not fetch Debian 13's nix-bin: $(apt_reason), or install Nix 2.18 or later as https://nixos.org/download says"
   for package in "$making"/cache/archives/*.deb; do
     dpkg-deb --extract "$package" "$making/unpacked"
   done

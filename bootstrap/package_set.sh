@@ -3,8 +3,10 @@
 
 # Remembered: where there is no network, the answer takes seconds.
 nixpkgs_answers() {
-  [ -n "${answers:-}" ] ||
+  [ -n "${answers:-}" ] || {
+    say "package set: asking whether nixpkgs can be reached, 8 s at most"
     answers=$(timeout 8 git ls-remote https://github.com/NixOS/nixpkgs refs/heads/nixos-unstable 2>/dev/null || echo no)
+  }
   [ "$answers" != no ]
 }
 
@@ -44,6 +46,9 @@ choose_package_set() {
   if [ -n "$embedded" ]; then
     say "package set: pkgs/embedded, the official wheel with its GPU code cut down ($reason)"
     prepare_embedded
+    # Most of it is fetched, and what is fetched can be unpacked meanwhile.
+    NIX_CONFIG="$NIX_CONFIG
+max-jobs = 4"
   elif [ -n "$own" ]; then
     say "package set: pkgs/source, PyTorch 2.6 compiled from Debian's source ($reason), which takes hours"
     prepare_source

@@ -84,7 +84,7 @@ let
 
       ```nix
       retarget { directory = "$out/${python.sitePackages}/torch"; gpus = [ "9.0" ]; }
-      => "/nix/store/…/bin/pytorch-variants retarget … --in-place --gpu 9.0"
+      => "echo …\n/nix/store/…/bin/pytorch-variants retarget … --in-place --gpu 9.0"
       ```
     */
     passthru.retarget =
@@ -93,7 +93,8 @@ let
         gpus,
         compatible ? false,
       }:
-      "${
+      # The phase is for Nix' own progress and for ./run's.
+      "echo '@nix {\"action\":\"setPhase\",\"phase\":\"cutting\"}'\n${
         python.withPackages (_: [ package ])
       }/bin/pytorch-variants retarget \"${directory}\" --in-place ${
         lib.concatMapStringsSep " " (gpu: "--gpu ${gpu}") gpus

@@ -31,6 +31,7 @@ stdenv.mkDerivation (
       package: "${package}/${python.sitePackages}"
     ) build-system;
     buildCommand = ''
+      phase unpacking
       site=$out/${python.sitePackages}
       # A wheel has to go by its own name, and a source tree has to be writable.
       if [ -f "$src" ]; then

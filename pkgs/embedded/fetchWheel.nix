@@ -24,7 +24,9 @@ let
 in
 stdenv.mkDerivation {
   name = file;
-  inherit version;
+  inherit pname version;
+  # Read by what shows how far it is.
+  inherit size;
   inherit (python) interpreter;
 
   outputHashMode = "flat";
@@ -58,6 +60,7 @@ stdenv.mkDerivation {
   buildCommand = ''
     echo '${pname}==${version} --hash=sha256:${sha256}' > requirements.txt
     echo "fetching ${file}"
+    follow_download
     $interpreter -m pip download \
       --quiet --disable-pip-version-check --no-cache-dir --progress-bar off \
       --no-deps --require-hashes --dest . ${target} \
@@ -72,5 +75,4 @@ stdenv.mkDerivation {
     mv ${file} "$out"
   '';
 
-  passthru = { inherit size; };
 }

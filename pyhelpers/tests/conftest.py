@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -22,6 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 if not shutil.which("nix"):
     os.environ["PATH"] = os.pathsep.join([str(ROOT / ".nix" / "bin"), os.environ["PATH"]])
 FLAGSHIP = "pytorch-sm90-avx512"
+
+# The Python of what the tests build. Evaluated purely, the embedded set is for 3.11. Where that is not, it
+# has to look for the machine's, of which ./run check has made .venv.
+PURELY = any(Path(directory, "python3.11").exists() for directory in ("/usr/local/bin", "/usr/bin"))
+PYTHON = "3.11" if PURELY else f"3.{sys.version_info.minor}"
+PYTHON_NAME = f"python{PYTHON.replace('.', '')}"
 
 # On a machine that is busy an example takes as long as it takes.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -149,7 +156,9 @@ class Nix:
         return {**os.environ, "NIX_CONFIG": "\n".join(settings)}
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        override = ("--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file")
+        override = ["--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file"]
+        if not (PURELY or self.compiles):
+            override.append("--impure")
         return subprocess.run(
             ["nix", *command.split(), *override, *arguments],
             cwd=ROOT,

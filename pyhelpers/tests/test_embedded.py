@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FLAGSHIP, ROOT, Nix
+from conftest import FLAGSHIP, PYTHON, PYTHON_NAME, ROOT, Nix
 
 from pytorch_variants.pins.wheels import tags
 from pytorch_variants.pip import target
@@ -110,7 +110,7 @@ def test_what_is_pinned_is_what_is_fetched(embedded: Nix) -> None:
 def test_cuda_in_a_name_chooses_the_release(embedded: Nix) -> None:
     """With a driver it is the newest that this runs, and always one that has code for the GPU."""
     newest = PINS["releases"][1]
-    torch = newest["pythons"]["python311"]["torch"]["version"]
+    torch = newest["pythons"][PYTHON_NAME]["torch"]["version"]
     found = embedded.eval(
         ".#legacyPackages.x86_64-linux",
         """p: let named = name: [ p.${name}.version p.${name}.cuda ]; in {
@@ -123,7 +123,7 @@ def test_cuda_in_a_name_chooses_the_release(embedded: Nix) -> None:
         }""",
     )
     old, new = ["2.10.0", "12.8"], [torch, newest["cuda"]]
-    vision = newest["pythons"]["python311"]["torchvision"]["version"]
+    vision = newest["pythons"][PYTHON_NAME]["torchvision"]["version"]
     expected = {"default": old, "new": new, "spelled": new, "other": old, "compiled": new, "vision": vision}
     assert found == expected
 
@@ -195,7 +195,7 @@ def test_overriding_twice(embedded: Nix) -> None:
     )
     assert found["pname"].endswith("-sm90-mine")
     assert found["version"].endswith("-sm90-mine")
-    assert found["name"].startswith("python3.11-pytorch-")
+    assert found["name"].startswith(f"python{PYTHON}-pytorch-")
     assert found["same"]
 
 

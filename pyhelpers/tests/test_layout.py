@@ -128,9 +128,9 @@ def linked(
         tool("gcc"),
         "-shared",
         "-nostdlib",
-        "-x",
-        "assembler",
-        "-",
+        # Later loaders refuse what assembler without a word on it gets.
+        *("-z", "noexecstack"),
+        *("-x", "assembler", "-"),
         "-o",
         path,
         *options,

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 from commands import call
-from conftest import FLAGSHIP, ROOT, Nix
+from conftest import FLAGSHIP, PYTHON_NAME, ROOT, Nix
 
 from pytorch_variants.cost.jobs import (
     available_memory,
     compiler_jobs,
 )
 from pytorch_variants.cost.variant import plan as ask
-from pytorch_variants.cost.variant import read_dry_run
-from pytorch_variants.nix import closure, rebuilt
+from pytorch_variants.nix import closure, read_dry_run, rebuilt
 
 SYSTEM = "x86_64-linux"
 
@@ -95,7 +94,7 @@ def test_binary_caches_are_counted(embedded: Nix, monkeypatch: pytest.MonkeyPatc
     assert "pytorch-bin-" in built
     # All wheels but those of the two.
     pins = json.loads((ROOT / "pkgs" / "embedded" / "wheels.json").read_text())
-    wheels = pins["releases"][0]["pythons"]["python311"]
+    wheels = pins["releases"][0]["pythons"][PYTHON_NAME]
     needed = [pin for pin in wheels.values() if pin["file"] in found["download"]]
     assert found["download_size"] == sum(pin["size"] for pin in needed if pin["file"].endswith(".whl")) > 3e9
     assert found["origins"] == {"pip's package registry": len(found["download"])}

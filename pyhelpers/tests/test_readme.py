@@ -10,24 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FLAGSHIP, ROOT, Nix
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(
-    r"^    ((?:nix|\./run|(?:result|venv)/bin/(?:python|pip|make-venv)|pytorch-variants) .+?)(?: +# .*)?$",
-    README,
-    re.MULTILINE,
-)
-# It runs these tests.
-ITSELF = "./run check"
-# What a command says on a machine without what it asks for, all of it in one line.
-WITHOUT = {
-    "nix run .#verify-pytorch-sm90-avx512": "no GPU",
-    "nix run .#cli -- plan pytorch": "the locked nixpkgs is neither in the store nor to be reached",
-    "nix run .#cli -- lock update": "nixpkgs",
-}
-# A finding: the embedded set has nothing for such a machine.
-FOUND = {"./run cli detect": "problem the official wheel is built for CUDA"}
+from conftest import FLAGSHIP, PYTHON_NAME, ROOT, Nix
+from readme import CHECK, COMMANDS, FOUND, README, UNDOING, WITHOUT
 
 # The package set is the embedded one: the README's own is not on every machine.
 SHIM = """#!/bin/sh
@@ -105,19 +89,17 @@ def test_its_call_of_the_library_gives_what_it_asks_for(embedded: Nix) -> None:
         )
     )
     # The embedded set compiles nothing: what it gives is the official wheel, by its name.
-    assert name == "pytorch-bin-python311-cuda12_8-sm80-sm86-sm90"
+    assert name == f"pytorch-bin-{PYTHON_NAME}-cuda12_8-sm80-sm86-sm90"
 
 
 def test_it_has_the_commands() -> None:
-    assert ITSELF in COMMANDS
+    assert CHECK in COMMANDS
     assert len(COMMANDS) > 15
     assert all(any(command.startswith(start) for command in COMMANDS) for start in WITHOUT)
 
 
 # They build upon each other: none is to be picked by its words.
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c != ITSELF], ids=lambda c: str(COMMANDS.index(c))
-)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != CHECK], ids=lambda c: str(COMMANDS.index(c)))
 def test_command(command: str, clone: Path, embedded: Nix) -> None:
     result = run(command, clone, embedded)
     lacking = next((said for start, said in WITHOUT.items() if command.startswith(start)), None)
@@ -133,11 +115,7 @@ def test_command(command: str, clone: Path, embedded: Nix) -> None:
 
 def test_undoing_it_leaves_nothing(tmp_path: Path) -> None:
     """The lines themselves, with directories of their own in the place of /nix and of the home directory."""
-    [lines] = re.findall(
-        r"^## Undoing it\n\nIn the clone:\n\n((?:    .*\n)+)",
-        README.replace("/nix\n", "/store\n"),
-        re.MULTILINE,
-    )
+    lines = UNDOING.replace("/nix\n", "/store\n")
     clone, home, store, programs = (tmp_path / name for name in ("clone", "home", "store", "bin"))
     made = [clone / ".nix", clone / ".venv", clone / "venv", home / ".cache" / "nix", store / "store"]
     for directory in (*made, programs, home / "Documents"):

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FLAGSHIP, ROOT, Nix
+from terminal import on_a_terminal
 
 from pytorch_variants.cost.variant import begin
 from pytorch_variants.errors import UserError
@@ -158,7 +160,7 @@ def test_a_release_without_a_pinned_python(clone: Path, tmp_path: Path) -> None:
     for arguments in (("build", FLAGSHIP), ("cli", "detect"), ("nix", "eval", ".#lib")):
         result = run(clone / "run", *arguments, cwd=clone, first=tmp_path / "bin")
         assert result.returncode == 2
-        [line] = result.stderr.splitlines()
+        [line] = [line for line in result.stderr.splitlines() if not line.startswith("run: package set: ")]
         assert "needs one of Python 3.71, 3.72, 3.73, 3.74 with pip" in line
         assert "this release's python3 is 3.14.8-1: apt-get install python3.73 python3-pip, then" in line
 
@@ -189,7 +191,7 @@ def test_without_a_network(
     assert re.fullmatch(
         rf"(run|pytorch-variants): {package} \S+ could not be fetched: check the network .*", line
     )
-    assert all(line.startswith(("run: package set: ", "run: preparing ")) for line in progress)
+    assert all(re.match("run: (package set: |preparing |[0-9]+ of [0-9]+ steps)", line) for line in progress)
 
 
 def test_ctrl_c_says_what_is_kept(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,13 +291,27 @@ def test_another_users_store(bootstrap: Path) -> None:
 def test_what_apt_says(says: str, way_out: str, bootstrap: Path) -> None:
     program(
         bootstrap / "bin" / "sudo",
-        f"""[ "$*" = "env LC_ALL=C apt-get update -qq" ]
+        f"""[ "$*" = "env LC_ALL=C apt-get update -qq -o APT::Status-Fd=1" ]
 echo "{says}" >&2
 exit 100""",
     )
     line = function(bootstrap, "apt_update")
     assert line.startswith("run: apt-get update failed: ")
     assert way_out in line
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, "succeeded"), (100, "failed")])
+def test_how_far_apt_get_is(code: int, said: str) -> None:
+    """One line of a terminal, written anew, that is gone afterwards."""
+    apt_get = rf"""printf '%s\n' 'Reading lists' 'dlstatus:1:12.5:Retrieving file 1 of 5 (3s remaining)' \
+'pmstatus:nix-bin:60.0:Unpacking nix-bin (amd64)'; echo 'W: a warning' >&2; exit {code}"""
+    script = f"with_progress sh -c {shlex.quote(apt_get)} && say succeeded || say failed"
+    shown = on_a_terminal("sh", "-euc", f'root={ROOT}; . "$root/bootstrap/load.sh"; {script}')
+    assert shown == (
+        "\r\x1b[Krun: apt-get: 12 %, Retrieving file 1 of 5 (3s remaining)"
+        "\r\x1b[Krun: apt-get: 60 %, Unpacking nix-bin (amd64)"
+        f"\r\x1b[KW: a warning\nrun: {said}\n"
+    )
 
 
 def test_a_disk_that_is_too_small(clone: Path, embedded: Nix, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,16 @@ from typing import Any
 from pytorch_variants.errors import UserError
 
 # The evaluation cache remembers that there was an error and not which.
-_OPTIONS = ("--extra-experimental-features", "nix-command flakes", "--option", "eval-cache", "false")
+OPTIONS = ("--extra-experimental-features", "nix-command flakes", "--option", "eval-cache", "false")
+# In what the builder of a wheel says that it cannot have.
+NOT_FETCHED = " could not be fetched: "
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _last_error(messages: str) -> str:
+def last_error(messages: str) -> str:
     """The line of Nix's messages that says what was wrong; a download's own words, where one failed."""
     messages = _COLOUR.sub("", messages)
-    if download := re.search(r"^.*> *(.* could not be fetched: .*)$", messages, re.MULTILINE):
+    if download := re.search(rf"^.*> *(.*{NOT_FETCHED}.*)$", messages, re.MULTILINE):
         return download[1]
     errors = re.findall(r"^ *error: *(?:\n+ *)?(\S.*)$", messages, re.MULTILINE)
     return errors[-1] if errors else "nix failed and did not say why"
@@ -42,10 +44,25 @@ def nix(*arguments: str, messages: bool = False) -> str:
 
     Raises UserError with the last line of Nix's error.
     """
-    result = run("nix", *_OPTIONS, *arguments)
+    result = run("nix", *OPTIONS, *arguments)
     if result.returncode:
-        raise UserError(_last_error(result.stderr))
+        raise UserError(last_error(result.stderr))
     return result.stderr if messages else result.stdout
+
+
+def read_dry_run(messages: str) -> tuple[list[str], int, int, int]:
+    """What `nix build --dry-run` says: derivations to build, the number of paths to fetch, their bytes.
+
+    These are two numbers, of the download and of what it unpacks to.
+    """
+    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    paths = re.findall(r"^ +(/\S+)$", messages, re.MULTILINE)
+    sizes = re.search(r"fetched \(([\d.]+) (.iB) download, ([\d.]+) (.iB) unpacked\)", messages)
+    packed, unpacked = (
+        (int(float(sizes[1]) * units[sizes[2]]), int(float(sizes[3]) * units[sizes[4]])) if sizes else (0, 0)
+    )
+    build = [path for path in paths if path.endswith(".drv")]
+    return build, len(paths) - len(build), packed, unpacked
 
 
 def _quoted(text: str) -> str:
@@ -82,7 +99,7 @@ def store(*arguments: str) -> list[str]:
     """The lines that nix-store prints. Raises UserError."""
     result = run("nix-store", *arguments)
     if result.returncode:
-        raise UserError(_last_error(result.stderr))
+        raise UserError(last_error(result.stderr))
     return result.stdout.splitlines()
 
 

@@ -1,7 +1,6 @@
 """What the build of a variant will cost, as Nix itself sees it before anything is built."""
 
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -153,21 +152,6 @@ def origin(derivation: nix.Derivation) -> str:
     return first.hostname or first.scheme or "elsewhere"
 
 
-def read_dry_run(messages: str) -> tuple[list[str], int, int, int]:
-    """What `nix build --dry-run` says: derivations to build, the number of paths to fetch, their bytes.
-
-    These are two numbers, of the download and of what it unpacks to.
-    """
-    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-    paths = re.findall(r"^ +(/\S+)$", messages, re.MULTILINE)
-    sizes = re.search(r"fetched \(([\d.]+) (.iB) download, ([\d.]+) (.iB) unpacked\)", messages)
-    packed, unpacked = (
-        (int(float(sizes[1]) * units[sizes[2]]), int(float(sizes[3]) * units[sizes[4]])) if sizes else (0, 0)
-    )
-    build = [path for path in paths if path.endswith(".drv")]
-    return build, len(paths) - len(build), packed, unpacked
-
-
 @dataclass(frozen=True)
 class _Wheels:
     """Bytes of wheels: of all, of PyTorch's own, of those to fetch, and of those to unpack beside it.
@@ -251,7 +235,7 @@ def begin(variant: str, package_set: str, flake: Path = Path(), free: int | None
     )
     environment = facts["environment"]
     messages = nix.nix("build", "--dry-run", "--no-link", f"{environment}^*", messages=True)
-    to_build, *_ = read_dry_run(messages)
+    to_build, *_ = nix.read_dry_run(messages)
     known = nix.derivations(environment)
     wheels = None if facts["compiled"] else _wheels(facts, to_build, known)
     if wheels is None or not wheels.fetch:
@@ -308,7 +292,7 @@ def plan(variant: str, package_set: str = "locked", flake: Path = Path()) -> Pla
     if to_add:
         asking += ["--option", "extra-substituters", " ".join(to_add)]
     messages = nix.nix("build", "--dry-run", "--no-link", f"{torch}^out", *asking, messages=True)
-    to_build, fetch, packed, unpacked = read_dry_run(messages)
+    to_build, fetch, packed, unpacked = nix.read_dry_run(messages)
     known = nix.derivations(torch)
     download = [path for path in to_build if known[path].fixed]
     wheels = None if facts["compiled"] else _wheels(facts, to_build, known)
