@@ -35,6 +35,15 @@ def _cudnn(variant: Variant, found: int | None) -> Finding:
     return (wrong if too_new else ok)("cuDNN", expected, version or "absent", where)
 
 
+def _compiler_options(config: str) -> list[str]:
+    """The words of `torch.__config__.show()`; the first option has no blank before it.
+
+    >>> _compiler_options("COMPILER=c++, CXX_FLAGS=-mavx2 -mfma -O2, MPI=0")[1:4]
+    ['-mavx2', '-mfma', '-O2,']
+    """
+    return config.replace("CXX_FLAGS=", " ").split()
+
+
 def _flags(variant: Variant, said: Sequence[str]) -> Finding:
     """PyTorch says that it is built for the variant's GPUs; an official wheel may for one that they run."""
     expected = tuple(f"sm_{gpu.target.replace('.', '').removesuffix('+PTX')}" for gpu in variant.gpus)
@@ -100,7 +109,8 @@ def check_import(
         yield expect("CUDA version", variant.cuda or "none", answer["cuda"] or "none", "torch.version.cuda")
     yield _cudnn(variant, answer["cudnn"])
     if origin is Origin.SOURCE:
-        given = tuple(flag for flag in variant.cpu.flags if flag in answer["config"].split())
+        options = _compiler_options(answer["config"])
+        given = tuple(flag for flag in variant.cpu.flags if flag in options)
         yield expect("CPU flags", variant.cpu.flags, given, "torch.__config__")
     else:
         yield note("CPU flags", variant.cpu.flags, (), "torch.__config__", "not applied")

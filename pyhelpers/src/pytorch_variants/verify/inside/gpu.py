@@ -7,6 +7,7 @@ device is and, if it is one of these, per test the error and what is allowed, or
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -31,8 +32,9 @@ def _attempt(test: Callable[[], Json]) -> Json:
     try:
         return test()
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        return {"error": f"{type(error).__name__}: {lines[0] if lines else ''}"}
+        # The cause of what torch.compile says is in its second line.
+        lines = str(error).strip().splitlines()[:2]
+        return {"error": f"{type(error).__name__}: {' '.join(map(str.strip, lines))}"}
 
 
 def _first_kernel(torch: Any, device: str) -> Json:
@@ -69,6 +71,8 @@ def _compiled(torch: Any) -> Json:
     """torch.compile: Inductor writes a Triton kernel, Triton makes a cubin for this very GPU."""
     if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang")):
         return {"skipped": "no C compiler on PATH, which Triton needs"}
+    if importlib.util.find_spec("triton") is None:
+        return {"skipped": "no Triton in this environment"}
     x, y = torch.randn(512, 1024), torch.randn(512, 1024)
 
     def function(x: Any, y: Any) -> Any:
